@@ -67,7 +67,7 @@ class CLLoRA(Plugin):
         },
         scores="cosine",
         paper="He, CVPR 2025 (CL-LoRA)",
-        effects=("adds modules",),
+        effects=("adds modules", "trains by itself"),
     )
     state = ("_prototypes", "_owners")
 
@@ -124,6 +124,7 @@ class CLLoRA(Plugin):
         self.before.copy_from(self.common)
         if task.index:
             learner.head.reset(learner.generator("cl_lora head"))
+            learner.optimizer_policy.forget("head.")
 
     def _add(self, learner: Learner, index: int) -> None:
         for module in self.modules:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, check_range
+from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, UserError, check_range
 from clsuite.plugin.helpers import (
     AlignmentSettings,
     ClassGaussians,
@@ -75,6 +75,7 @@ class ClassifierAlignment(Plugin):
             "weights": "the head would be aligned to others",
             "prototypes": "prototypes answer, and not the head that is aligned",
         },
+        second_pass="it takes the features of a task's images after training on them",
         paper="Zhang, ICCV 2023 (SLCA)",
     )
     state = ("_gaussians",)
@@ -116,9 +117,16 @@ class ClassifierAlignment(Plugin):
         """Know no class yet.
 
         Raises:
-            UserError: If the head has no weights of its own, or does not grow by the classes of each task.
+            UserError: If the head has no weights of its own, or does not grow by the classes of each task, or a class
+                comes in several tasks and would have centroids.
         """
         check_alignable("classifier_alignment", learner)
+        classes = [label for task in scenario.tasks for label in task.classes]
+        if self._keeps["kind"] == "centroids" and len({*classes}) < len(classes):
+            raise UserError(
+                "classifier_alignment: a class of the stream comes in several tasks, and centroids cannot be pooled: "
+                "take covariance: full or diagonal"
+            )
         self._gaussians = ClassGaussians(learner.backbone.width, **self._keeps)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:

@@ -79,7 +79,7 @@ class DUCT(Plugin):
             "optimizer": {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4},
         },
         paper="Zhou, CVPR 2025 (DUCT)",
-        effects=("changes weights",),
+        effects=("changes weights", "trains by itself"),
     )
     state = ("_added", "_means", "_rows", "_classes")
 
@@ -119,6 +119,7 @@ class DUCT(Plugin):
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Give the pre-trained weights back, with new rows in the head, and compute the means of the classes."""
         self._put(learner, self._start)
+        learner.optimizer_policy.forget()  # also where it is carried on: its weights are gone
         if task.index:
             learner.head.reset(learner.generator("duct head"))
         self._new_means = self._class_means(learner, task)
@@ -167,6 +168,7 @@ class DUCT(Plugin):
                 optimizer.zero_grad()
                 classification_loss(logits, own, "local", task.classes).backward()
                 optimizer.step()
+                learner.count_gradients(len(chosen))
         optimizer.zero_grad()
 
     def _follow(self, rows: Tensor, means: Tensor, new: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ class HiDe(Plugin):
             }
         },
         paper="Wang, NeurIPS 2023 (HiDe-Prompt)",
-        effects=("adds modules",),
+        effects=("adds modules", "trains by itself"),
     )
     state = ("_plain", "_prompted")
 
@@ -167,6 +167,7 @@ class HiDe(Plugin):
         self._prompted.add(learner.features_of(task.train), labels, generator)
         size, epochs, lr = learner.options.batch_size, self.task_epochs, self.task_lr
         self.identity.learn(plain, labels, task.index, epochs=epochs, lr=lr, batch_size=size, generator=generator)
+        learner.count_gradients(epochs * len(labels))
         if task.index > 0:
             old = None if self.batches == "all" else learner.seen - len(task.classes)
             settings = replace(self._settings, batches=old)

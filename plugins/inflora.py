@@ -103,6 +103,7 @@ class InfLoRA(Plugin):
         """Add the last task's branch to the weights, and begin another one in the free directions."""
         if task.index > 0:
             self.branch.merge(learner.backbone.model)
+            learner.optimizer_policy.forget("plugin_modules.")  # also where it is carried on: the branch begins anew
         for name, values in self.branch.named_parameters():
             if name.endswith("up"):
                 values.zero_()

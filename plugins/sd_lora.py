@@ -54,7 +54,7 @@ class SDLoRA(Plugin):
         pet=("lora",),
         training={"loss": "local", "optimizer": {"name": "sgd", "momentum": 0.9, "weight_decay": 0.0}},
         paper="Wu, ICLR 2025 (SD-LoRA)",
-        effects=("adds modules",),
+        effects=("adds modules", "changes weights"),
     )
     state = ("_ranks",)
 

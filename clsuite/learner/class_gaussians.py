@@ -86,6 +86,9 @@ class ClassGaussians:
 
         Args:
             factors: What the mean of each class is multiplied with, by label; nothing by default.
+
+        Raises:
+            UserError: If the ridge is too small for a covariance.
         """
         means, labels, roots = self.means, self.labels, self._roots()
         if factors is not None:
@@ -106,7 +109,12 @@ class ClassGaussians:
         if self.kind != "full":
             return (spreads + self.ridge * least[:, None]).sqrt().float()
         eye = torch.eye(spreads.shape[1], dtype=spreads.dtype)
-        roots: Tensor = torch.linalg.cholesky(spreads + self.ridge * least[:, None, None] * eye)
+        roots, failed = torch.linalg.cholesky_ex(spreads + self.ridge * least[:, None, None] * eye)
+        if failed.any():
+            raise UserError(
+                f"the covariance of class {int(self.labels[failed > 0][0])} is too near to singular to draw features "
+                f"from it: ridge is {self.ridge:g}, raise it"
+            )
         return roots.float()
 
     def _parts(self, own: Tensor, generator: torch.Generator | None) -> list[Tensor]:

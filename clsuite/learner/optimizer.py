@@ -79,9 +79,13 @@ class OptimizerPolicy:
             names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
             self._kept = {names[parameter]: state for parameter, state in optimizer.state.items() if parameter in names}
 
-    def forget(self) -> None:
-        """Discard the stored state, whose weights have been replaced."""
-        self._kept = {}
+    def forget(self, prefix: str = "") -> None:
+        """Discard the stored state of weights that have been replaced.
+
+        Args:
+            prefix: How their names in the learner begin; by default all are meant.
+        """
+        self._kept = {name: state for name, state in self._kept.items() if not name.startswith(prefix)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that must survive an interruption."""

@@ -141,7 +141,7 @@ class DecoupledLoRA(PET):
         norms = self._finish()
         for part in self.directions:
             part.add(rank, generator)
-        self.magnitudes.append(nn.Parameter(torch.tensor(magnitude, device=self.directions[0].norms.device)))
+        self.magnitudes.append(nn.Parameter(torch.tensor(float(magnitude), device=self.directions[0].norms.device)))
         return norms
 
     def _finish(self) -> Tensor:

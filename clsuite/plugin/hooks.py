@@ -40,6 +40,7 @@ EFFECTS = {
     "resets weights": "resets weights after each step",
     "freezes for a task": "freezes parameters for a task, and unfreezes them at its end",
     "changes weights": "changes the weights permanently at a task's end",
+    "trains by itself": "makes backward passes of its own, which it counts, beside the steps of the training",
 }
 """The values of ``traits.effects``."""
 

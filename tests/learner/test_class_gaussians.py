@@ -75,6 +75,13 @@ def test_a_class_of_one_image_can_be_drawn(kind: SpreadKind) -> None:
     assert labels.tolist() == [0, 0, 0]
 
 
+def test_a_ridge_that_leaves_a_covariance_singular_is_refused_with_the_class() -> None:
+    known = ClassGaussians(8, "full", ridge=1e-30, ridge_kind="absolute")
+    known.add(torch.randn(3, 8, generator=generator()), torch.full((3,), 4))
+    with pytest.raises(UserError, match=r"class 4 is too near to singular .*: ridge is 1e-30, raise it"):
+        known.sampler()
+
+
 @pytest.mark.parametrize("kind", ["full", "diagonal"])
 def test_a_class_that_comes_again_is_pooled_as_if_all_had_come_at_once(kind: SpreadKind) -> None:
     rows, labels = features()

@@ -261,3 +261,14 @@ def test_the_schedule_starts_again_with_each_task_although_the_state_is_carried_
         policy.keep(model, optimizer)
     assert seen[0] == seen[1]
     assert seen[0][0] == 0.01
+
+
+def test_the_state_of_replaced_weights_alone_is_forgotten() -> None:
+    model, policy = Model(), OptimizerPolicy(spec(recreate=False))
+    optimizer = configure(policy, model)
+    model.step(optimizer, 0)
+    policy.keep(model, optimizer)
+    policy.forget("head.")
+    assert set(policy.state_dict()) == {"body.weight", "body.bias"}
+    policy.forget()
+    assert not policy.state_dict()

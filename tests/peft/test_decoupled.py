@@ -143,3 +143,9 @@ def test_ranks_may_differ_and_must_fit() -> None:
         module.add(33, 0.8, generator())
     with pytest.raises(UserError, match="targets has 'fc1': write some of q, k and v"):
         DecoupledLoRA(network(), [0], targets="q+fc1")
+
+
+def test_a_first_magnitude_may_be_a_whole_number() -> None:
+    module = DecoupledLoRA(network(), [0])
+    module.add(2, 1, generator())
+    assert [value.dtype for value in module.magnitudes] == [torch.float32]

@@ -163,6 +163,20 @@ def test_classes_that_come_again_are_pooled(make_stream: Any, scenario: Any) -> 
     assert len(known.labels.unique()) == len(known.labels)
 
 
+def test_centroids_are_refused_before_the_stream_where_classes_come_again(make_stream: Any, scenario: Any) -> None:
+    recurring = build_scenario(scenario.table, ScenarioSpec(kind="recurring", tasks=2, length=3), 0, train_per_class=4)
+    stream = make_stream(Pet(), ClassifierAlignment(covariance="centroids"), on=recurring)
+    with pytest.raises(UserError, match="classifier_alignment: a class of the stream comes in several tasks"):
+        stream.learner.start(recurring)
+
+
+@pytest.mark.parametrize("kind", ["online", "blurry"])
+def test_streams_that_pass_once_are_refused(kind: str) -> None:
+    plugins = [(name, find_plugin(name)[1]) for name in ("pet", "classifier_alignment")]
+    with pytest.raises(UserError, match="it takes the features of a task's images after training on them"):
+        check_method(plugins, kind)
+
+
 @pytest.mark.parametrize(
     ("other", "reason"),
     [

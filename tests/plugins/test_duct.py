@@ -167,6 +167,12 @@ def test_it_brings_its_training_and_refuses_what_it_cannot_be_beside(make_stream
         check_method([("duct", find_plugin("duct")[1])], "online")
 
 
+def test_the_second_training_is_counted(make_stream: Any, scenario: Scenario) -> None:
+    stream = start(make_stream, DUCT(epochs=3), epochs=2)
+    stream.run()
+    assert [one.gradient_samples for one in stream.tasks] == [5 * len(task.train) for task in scenario.tasks]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -184,6 +184,14 @@ def test_what_is_kept_is_counted(make_stream: Any) -> None:
     assert plugin.stored_bytes() == {"modules": modules + identity, "statistics": gaussians}
 
 
+def test_what_tells_the_task_counts_the_images_that_it_is_trained_on(make_stream: Any, scenario: Scenario) -> None:
+    plugin = HiDe(**SMALL)
+    stream = make_stream(plugin, epochs=2)
+    stream.run()
+    images = [len(task.train) for task in scenario.tasks]
+    assert [one.gradient_samples for one in stream.tasks] == [(2 + plugin.task_epochs) * one for one in images]
+
+
 def test_it_refuses_what_it_cannot_be_beside() -> None:
     for other in ("replay", "pet", "momentum", "joint", "slca", "ewc"):
         with pytest.raises(UserError, match="cannot be combined"):

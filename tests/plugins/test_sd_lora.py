@@ -16,6 +16,8 @@ from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.plugin import Plugin
+from clsuite.plugin.catalog import find_plugin
+from clsuite.plugin.compatibility import check_method
 from clsuite.scenarios import Scenario, Task
 from clsuite_plugins.sd_lora import SDLoRA, ranks_by_task
 
@@ -170,3 +172,10 @@ def test_a_rank_that_does_not_fit_and_a_network_without_blocks_are_refused(
     learner = Learner(Backbone(model, (0.5,) * 3, (0.5,) * 3), TrainingSpec(), [SDLoRA()], 0)
     with pytest.raises(UserError, match="it needs a ViT"):
         learner.start(scenario)
+
+
+def test_statistics_are_taken_after_a_direction_may_have_been_dropped() -> None:
+    plugins = [(name, find_plugin(name)[1]) for name in ("classifier_alignment", "sd_lora")]
+    with pytest.raises(UserError, match=r"write \[sd_lora, classifier_alignment\]"):
+        check_method(plugins, "class_incremental")
+    check_method(plugins[::-1], "class_incremental")

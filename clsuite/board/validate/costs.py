@@ -20,7 +20,7 @@ from clsuite.records.record import RESULTS_VERSION
 
 REHEARSED = frozenset({"exemplars", "logits", "importances", "masks", "all data"})
 """Kinds of stored data that a plugin may train on again."""
-OWN_PASSES = frozenset({"tunes between steps", "scores weights", "warms up head"})
+OWN_PASSES = frozenset({"tunes between steps", "scores weights", "warms up head", "trains by itself"})
 """Declared effects that need backward passes of the plugin's own."""
 OF_IMAGES = frozenset({"exemplars", "all data"})
 MOST_PASSES = 100

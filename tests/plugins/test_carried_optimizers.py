@@ -1,0 +1,44 @@
+"""Methods whose weights begin anew with a task do not go on with what an optimizer knew of those before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from clsuite.plugin import Plugin
+from clsuite_plugins.cl_lora import CLLoRA
+from clsuite_plugins.duct import DUCT
+from clsuite_plugins.inflora import InfLoRA
+
+
+class Look(Plugin):
+    """Keeps the names of the weights of which the optimizer knows something before the first step of a task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: list[set[str]] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:
+            state = trainer.optimizers[0].state
+            self.known.append({name for name, value in pl_module.named_parameters() if value in state})
+
+
+@pytest.mark.parametrize(
+    ("plugin", "anew", "goes_on"),
+    [
+        (DUCT(epochs=1), ("backbone.", "head."), ()),
+        (InfLoRA(rank=2), ("plugin_modules.",), ("head.groups.0.weight",)),
+        (CLLoRA(rank=2), ("head.",), ("plugin_modules.CLLoRA_shared.parts.0_q.up",)),
+    ],
+)
+def test_what_begins_anew_has_no_momentum(
+    plugin: Plugin, anew: tuple[str, ...], goes_on: tuple[str, ...], make_stream: Any
+) -> None:
+    look = Look()
+    make_stream(look, plugin, loss="local", head="cosine", recreate_optimizer=False).run()
+    assert len(look.known) == 3
+    for known in look.known:
+        assert not [name for name in known if name.startswith(anew)]
+    assert all({*goes_on} <= known for known in look.known[1:])
