@@ -46,7 +46,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (START + "os.closerange(3, 256)\n", "'./bad.py' ends its check (trains): "),
         (
             START + "pass\n\n\nimport torch\ntorch.set_default_device('meta')\n",
-            "'./bad.py' ends its check (trains): RuntimeError: ",
+            "'./bad.py' ends its check (trains): RuntimeError: |the weights '",  # PyTorch 2.8 loads none then
         ),
         (START + "pass\n\n\nraise KeyboardInterrupt\n", "plugin 'bad.py' fails to import: KeyboardInterrupt"),
         (START + "pass\n\n\nraise BaseException('own')\n", "plugin 'bad.py' fails to import: BaseException: own"),
@@ -55,7 +55,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 def test_what_ends_the_process_is_told_by_name(check, body: str, words: str) -> None:  # type: ignore[no-untyped-def]
     status, told = check(body)
     assert status == 2
-    assert words in told
+    assert any(part in told for part in words.split("|"))
     assert told.count("\n") == 1
 
 
