@@ -29,11 +29,11 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
     ),
     "clsuite.plugin.helpers": (
         "BatchLoader", "ClassTexts", "FeatureStore", "PretrainedState", "TakenRows", "WeightSwap", "check_trained",
-        "clip_of", "compute_features", "entropic_transport", "full_precision", "refuse_unscaled", "mean_of", "Moment", "multi_step",
+        "clip_of", "compute_features", "entropic_transport", "full_precision", "mean_of", "Moment", "multi_step",
         "row_positions", "set_weights", "statistics_of", "task_vector", "tensor_bytes", "top_share", "weights_of",
         "AlignmentSettings", "ClassGaussians", "align_head", "check_alignable", "head_values", "nearness",
         "plain_logits", "scaled_cosine", "task_normalized", "TaskIdentity",
-        "token_covariances", "cosface_loss", "self_contrast",
+        "token_covariances", "cosface_loss", "self_contrast", "refuse_unscaled",
     ),
     "clsuite.scenarios": ("from_avalanche", "to_avalanche", "ScenarioBuilder", "make_scenario"),
     "clsuite.data": ("load_dataset", "ImageData"),
