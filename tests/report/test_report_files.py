@@ -251,7 +251,7 @@ def test_a_band_needs_two_seeds(records: list[RunRecord], tmp_path: Path) -> Non
     def bands(chosen: list[RunRecord]) -> int:
         plot_curves(chosen, tmp_path / "c.svg", "Tiny")
         groups = ElementTree.parse(tmp_path / "c.svg").iter(f"{SVG}g")
-        return sum(str(group.get("id")).startswith("FillBetween") for group in groups)
+        return sum(str(group.get("id")).startswith(("FillBetween", "PolyCollection")) for group in groups)
 
     assert bands(records[:3]) == 0
     assert bands(records) == 3
