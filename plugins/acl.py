@@ -81,6 +81,7 @@ class ACL(Plugin):
         """Train all weights towards the prototypes of the task's classes."""
         prototypes, places = class_prototypes(learner.features_of(task.train), learner.labels_of(task.train))
         learner.requires_grad_(True)
+        learner.head.requires_grad_(False)
         optimizer = self._make_optimizer(learner)
         for _ in range(self.epochs):
             for batch in learner.batches_of(task.train, batch_size=self.batch_size):

@@ -52,6 +52,7 @@ class Learner(LearnerTools):
         task: The current task; None before the first.
         gradient_samples: Number of samples with a backward pass since the task began.
         own_loops: Calls of `batches_of` since the task began.
+        own_trained: Largest number of parameters that plugins' own loops have trained since the task began.
         log_to: Receives the values that plugins log; set by the stream.
         together: The processes that train together; None for a single process.
         feature_source: The source of features; set by the stream before it starts the learner.
@@ -105,7 +106,7 @@ class Learner(LearnerTools):
         Raises:
             UserError: If batches would be split although the network normalizes by their statistics.
         """
-        self.task, self.gradient_samples, self.own_loops = task, 0, 0
+        self.task, self.gradient_samples, self.own_loops, self.own_trained = task, 0, 0, 0
         self.plan, self.earlier_steps = TrainingPlan(self._benchmark_options), 0
         self.options = self._benchmark_options
         self._tasks_begun = task.index + 1

@@ -48,7 +48,7 @@ class LearnerTools(L.LightningModule):
         self.plugins, self.seed = tuple(plugins), seed
         self.options, self._benchmark_options = options, options
         self.task: Task | None = None
-        self.gradient_samples, self.own_loops = 0, 0
+        self.gradient_samples, self.own_loops, self.own_trained = 0, 0, 0
         self.log_to: Callable[[str, Any], None] = _unheard
         self.feature_source: Source = computed_here
         self._tasks_begun = 0
@@ -236,6 +236,9 @@ class LearnerTools(L.LightningModule):
         if not isinstance(samples, int) or samples < 0:
             raise UserError(f"count_gradients takes a number of samples, not {samples!r}: write len(batch)")
         self.gradient_samples += samples
+        if samples:
+            trained = sum(value.numel() for value in self.parameters() if value.requires_grad)
+            self.own_trained = max(self.own_trained, trained)
 
     def forget_features(self) -> None:
         """Forget all features that are kept by row, because what computes them has changed; queries of prompts too."""

@@ -127,7 +127,8 @@ class TaskEntry(_Model):
     """The cost of one task: seconds of training and of evaluation, optimizer steps, samples with a gradient.
 
     Attributes:
-        trainable_parameters: Number of parameters that had a gradient when its training started; absent in older files.
+        trainable_parameters: Number of parameters that had a gradient when its training started, or in a plugin's own
+            loop if these were more; absent in older files.
         frozen: Whether the features were fixed then, so that no gradient passed through the backbone; absent in older
             files.
     """

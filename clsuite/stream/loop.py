@@ -177,7 +177,7 @@ class Stream:
                 steps=steps,
                 gradient_samples=samples,
                 final_loss=progress.final_loss,
-                trainable_parameters=trainable,
+                trainable_parameters=max(trainable, self.learner.own_trained),
                 frozen=frozen,
             )
         )

@@ -121,6 +121,18 @@ class Knows(Adapts):
     traits = Traits(open_vocabulary=True)
 
 
+def test_what_own_loops_train_counts_as_trained(make_stream: Any) -> None:
+    """The classifier of class means trains nothing, and a fine-tuned network all of its weights anyway."""
+    stream = make_stream(load_class(catalog()["acl"])(), load_class(catalog()["ncm"])())
+    stream.run()
+    whole = sum(value.numel() for value in stream.learner.backbone.parameters())
+    assert [task.trainable_parameters for task in stream.tasks] == [whole] * 3
+    tuned = make_stream(load_class(catalog()["acl"])(), Finetune())
+    tuned.run()
+    head = sum(value.numel() for value in tuned.learner.head.parameters())
+    assert tuned.tasks[-1].trainable_parameters == whole + head
+
+
 def test_before_the_stream_nothing_is_trained(make_stream: Any) -> None:
     knows = Knows()
     stream, plain = make_stream(knows), make_stream(Finetune())
