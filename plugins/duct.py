@@ -29,8 +29,7 @@ class DUCT(Plugin):
     * The backbone starts from the pre-trained weights and is trained with rows of the head of the task's own, by a
       cosine head and the cross-entropy over the task's classes.
     * Representation: what the task added to the weights, times ``scale`` and the mean over its classes of the cosine
-      of a class's mean feature before and after, is added to what the earlier tasks added. The sum on top of the
-      pre-trained weights is the backbone that answers; the order of the tasks does not change it.
+      of a class's mean feature before and after, is added to what the earlier tasks added, whatever their order.
     * Classifier: the task's rows are trained again on the features of that backbone. Then an entropic optimal transport
       between the classes of the task and those of each earlier one, whose cost is the distance of their means in the
       pre-trained network, carries the new rows to the old classes: ``(1 - share) * old + share * transported``.
@@ -40,9 +39,8 @@ class DUCT(Plugin):
 
     What differs from that port: it multiplies exponentials of distances of tens over 0.02, which are all 0, so that
     nothing is transported; here logarithms are added. Its transported rows are sums over weights of 1/n; here they are
-    weighted means. Its new rows start from 0, which has no direction; here from N(0, 0.02). Its rate of the second
-    training is never used: 0.1 is, and a third of it in the first five epochs, which the first training does not have
-    here. Class means and the second training are on features without augmentation.
+    weighted means. Its new rows start from 0, which has no direction; here from N(0, 0.02). Its second rate is never
+    used: 0.1 is, and a third of it in the first five epochs of either training. Here no feature is of augmented images.
 
     Args:
         lr: Learning rate of the backbone (authors: a hundredth of the head's).

@@ -32,8 +32,7 @@ class HiDe(Plugin):
     """Trains a module for each task, infers a test image's task from plain features, and aligns the head.
 
     Wang et al., "Hierarchical decomposition of prompt-based continual learning: rethinking obscured sub-optimality"
-    (NeurIPS 2023), HiDe-Prompt; Wang et al., "HiDe-PET" (2024), for other modules, without its shared module that tells
-    the task: plain features do so for all.
+    (NeurIPS 2023), HiDe-Prompt; Wang et al., "HiDe-PET" (2024), other modules, without its shared one for the task.
 
     * Within-task prediction: the backbone is frozen. Each task trains a module of its own, which starts from the
       previous task's, by the cross-entropy over its classes plus ``contrast`` times the cross-entropy of the products

@@ -34,8 +34,7 @@ class InfLoRA(Plugin):
     The code decomposes ``C``, whose singular values are the squares of those of the inputs, and squares them again, so
     that its share keeps far fewer directions than the paper's rule, GPM's on the inputs themselves. The default is the
     code's, with which the published numbers were made, and ``criterion: paper`` is the other. The code takes C from
-    augmented images of one shuffled pass (``augmented: true``); here by default the images are as they are, so that no
-    draw decides the space. The code's k-means keys are used nowhere, and left out.
+    augmented images of one shuffled pass (``augmented: true``); here by default no draw decides the space.
 
     The traits set what the authors train with: the cross-entropy over the current task's classes, Adam without weight
     decay, and a quarter of a cosine over the epochs. Learning rate, epochs and batch size are the benchmark's (authors:
