@@ -24,7 +24,7 @@ from clsuite.errors import UserError
 ROOT = Path(__file__).parents[1]
 OURS = {"_augment_generator", "_figure", "_learn", "_resume", "_save", "_unknown_tag", "_rows", "_repr_png_"}
 """Private names of clsuite's own classes, and what notebooks ask for."""
-OF_PYTHON = {"_exit", "_replace", "_fields", "_actions", "_SubParsersAction"}
+OF_PYTHON = {"_exit", "_replace", "_fields", "_make", "_actions", "_SubParsersAction"}
 """Documented, or of the standard library's argparse."""
 
 DEVICES = "_setup_privateuseone_for_python_backend"

@@ -180,7 +180,7 @@ def test_what_cannot_be_beside_debug_is_refused(
 ) -> None:
     plugin("pass")
     assert main([*words, "--debug", *more]) == 2
-    assert f"leave {more[0]} out" in capsys.readouterr().err
+    assert f"remove {more[0]}" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def test_each_layer_stands_in_place_of_the_one_before() -> None:
 
 def test_two_that_need_different_values_are_refused_unless_it_is_said() -> None:
     pair = named("ease", head="cosine"), named("other", head="linear")
-    with pytest.raises(UserError, match=r"'ease' needs training\.head: cosine and 'other' needs linear: say which"):
+    with pytest.raises(UserError, match=r"'ease' needs training\.head: cosine and 'other' needs linear: choose one"):
         resolved(*pair)
     assert resolved(*pair, own={"head": "cosine"}).head == "cosine"
     assert resolved(*pair, given={"head": "linear"}).head == "linear"
