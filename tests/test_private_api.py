@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from python_devices import MAKER, needs_python_devices
 from torch import nn
 from torch.utils import backend_registration
 
@@ -26,9 +27,6 @@ OURS = {"_augment_generator", "_figure", "_learn", "_resume", "_save", "_unknown
 """Private names of clsuite's own classes, and what notebooks ask for."""
 OF_PYTHON = {"_exit", "_replace", "_fields", "_make", "_actions", "_SubParsersAction"}
 """Documented, or of the standard library's argparse."""
-
-DEVICES = "_setup_privateuseone_for_python_backend"
-"""What makes a device in Python; PyTorch 2.9 has none yet."""
 
 
 def private_names(text: str) -> Iterator[tuple[int, str]]:
@@ -187,7 +185,7 @@ print(len(api.flat_leaves({"a": [1, (2, 3)]})))
 """
 
 
-@pytest.mark.skipif(not hasattr(backend_registration, DEVICES), reason="only newer versions of PyTorch have it")
+@needs_python_devices
 def test_a_device_is_made_in_python() -> None:
     """Gone: the simulated device, on which every method learns in the tests and ``clsuite check --device``."""
     done = subprocess.run([sys.executable, "-c", BACKEND], capture_output=True, text=True)
@@ -195,7 +193,7 @@ def test_a_device_is_made_in_python() -> None:
 
 
 def test_a_pytorch_that_can_make_no_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(backend_registration, DEVICES, raising=False)
+    monkeypatch.delattr(backend_registration, MAKER, raising=False)
     with pytest.raises(UserError, match=r"a device made in Python needs a newer PyTorch than \d"):
         private_api.register_python_backend("ours", None, print, {})
 

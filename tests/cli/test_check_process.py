@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from torch.utils import backend_registration
+from python_devices import needs_python_devices
 
 from clsuite.cli import check_process
 from clsuite.cli.main import main
@@ -103,10 +103,7 @@ def test_an_error_without_words_is_told_where_a_vit_is_needed() -> None:
     assert any("on a ResNet it ends with AssertionError" in one for one in told), told
 
 
-@pytest.mark.skipif(
-    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
-    reason="only newer versions of PyTorch can make a device in Python",
-)
+@needs_python_devices
 def test_a_method_is_checked_on_a_device_that_is_not_the_cpu(tmp_path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     """A tensor that stays on the CPU is found, wherever it is made; on the CPU itself nothing is wrong with it."""
     monkeypatch.chdir(tmp_path)

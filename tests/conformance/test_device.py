@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch.utils import backend_registration
+from python_devices import needs_python_devices
 
 from clsuite.plugin.catalog import catalog
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
-    reason="only newer versions of PyTorch can make a device in Python",
-)
+pytestmark = needs_python_devices
 HERE = Path(__file__).parent
 WAITING = {
     "agem": "asks whether the gradients disagree",
