@@ -27,7 +27,7 @@ FLOORS = (
     ("plugin",),
     ("learner",),
     ("probes",),
-    ("stream",),
+    ("avalanche", "stream"),
     ("conformance", "runner", "report"),
     ("pretrain", "tuning", "board"),
     ("api",),
