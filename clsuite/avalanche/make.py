@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import avalanche
 from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
 from clsuite.avalanche.bridge import Bridge, make_optimizer
 from clsuite.avalanche.experiences import AugmentedAgain
 from clsuite.avalanche.network import Features, GradientCounter, Network, make_classifier
-from clsuite.errors import UserError, is_foreign, words_of
+from clsuite.errors import InputWarning, UserError, is_foreign, warn_of, words_of
 from clsuite.learner.batch_size import inference_batch_size
 from clsuite.learner.learner import Learner
 
@@ -72,16 +73,11 @@ def make_strategy(learner: Learner, cls: type[Any], arguments: Mapping[str, Any]
         counter: Counts the images of backward passes.
 
     Raises:
-        UserError: If it cannot be made, or would never end.
+        UserError: If it cannot be made, or its memory is too small.
     """
     sizes, features = sizes_of(learner), _features(learner, counter)
     parts = _parts(cls.__name__, learner, features, sizes, arguments)
-    if cls.__name__ == "ER_AML" and arguments["mem_size"] < sizes.batch * sizes.classes:
-        raise UserError(
-            f"avalanche:ER_AML waits for ever if a class has fewer exemplars than a batch has images: with "
-            f"training.batch_size {sizes.batch} and {sizes.classes} classes, mem_size must be at least "
-            f"{sizes.batch * sizes.classes}, and is {arguments['mem_size']}"
-        )
+    _check(cls.__name__, learner, sizes, arguments)
     known = inspect.signature(cls.__init__).parameters
     trained = nn.ModuleList([part for part in parts.values() if isinstance(part, nn.Module)])
     given = {
@@ -100,6 +96,29 @@ def make_strategy(learner: Learner, cls: type[Any], arguments: Mapping[str, Any]
     if cls.__name__ == "StreamingLDA":
         del words["optimizer"]
     return _ready(learner, cls.__name__, lambda: cls(**words, **parts, **arguments))
+
+
+def _check(name: str, learner: Learner, sizes: Sizes, arguments: Mapping[str, Any]) -> None:
+    """Check what Avalanche does not, and would end in an endless loop, an error from deep inside, or nothing at all.
+
+    Raises:
+        UserError: If the memory is too small for the batches.
+    """
+    least, reason = {
+        "ER_AML": (sizes.batch * sizes.classes, "a batch of each class's exemplars"),
+        "GSS_greedy": (2 * sizes.batch, "a batch of images and one of exemplars"),
+    }.get(name, (0, ""))
+    if least and arguments["mem_size"] < least:
+        raise UserError(
+            f"avalanche:{name} draws {reason}: with training.batch_size {sizes.batch} and {sizes.classes} classes, "
+            f"mem_size must be at least {least}, and is {arguments['mem_size']}"
+        )
+    if name == "SynapticIntelligence" and learner.device.type == "cpu" and avalanche.__version__ == "0.6.0":
+        warn_of(
+            "Avalanche 0.6.0's SynapticIntelligence has no effect on the CPU, where the old weights that it keeps are "
+            "the weights themselves: it learns as Naive does; use a GPU",
+            InputWarning,
+        )
 
 
 def call_function(
@@ -190,6 +209,7 @@ def _parts(
         return {"feature_extractor": features, "classifier": classifier, "buffer_transform": again}
     network = Network(features, classifier).to(device)
     more: dict[str, dict[str, Any]] = {
+        "FromScratchTraining": {"reset_optimizer": False},  # the bridge makes a new one, with all its learning rates
         "CWRStar": {"cwr_layer_name": "classifier.classifier"},
         "ER_AML": {"feature_extractor": features},
         "GSS_greedy": {"input_size": list(sizes.image)},

@@ -35,9 +35,9 @@ def stored_by(strategy: Any, image_bytes: int) -> tuple[int, int]:
         image_bytes: Bytes of an image in the table.
     """
     exemplars, others, counted = 0, dict[int, int](), dict[int, Any]()
-    for owner in (strategy, *strategy.plugins):
+    for owner in (strategy, strategy.model, *strategy.plugins):
         for name, value in list(vars(owner).items()):
-            if name in PASSING:
+            if name in PASSING or (owner is strategy.model and name.startswith("_")):
                 continue
             for found in _kept(value, DEEPEST):
                 if isinstance(found, ExemplarsBuffer | AvalancheDataset):

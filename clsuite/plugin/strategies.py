@@ -175,17 +175,22 @@ def _scores(text: str) -> Any:
     Raises:
         ValueError: If there is no such kind.
     """
-    given = {
-        target.id: node.value
-        for node in parsed(text).body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+    given = _assigned(parsed(text))
     scores = ast.literal_eval(given["SCORES"]) if "SCORES" in given else "logits"
     if scores not in get_args(Scores):
         raise ValueError(f"SCORES is {shown(scores)}, but must be one of {', '.join(get_args(Scores))}")
     return scores
+
+
+def _assigned(tree: ast.Module) -> dict[str, ast.expr]:
+    """What a file assigns to names at its top."""
+    return {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
 
 
 def _own_parameters(node: ast.FunctionDef) -> Iterator[Parameter]:
@@ -242,8 +247,10 @@ def _classes() -> dict[str, tuple[ast.ClassDef, ast.FunctionDef | None]]:
 
 def _strategies_in(tree: ast.Module, names: Sequence[str]) -> Iterator[tuple[str, tuple[Any, Any]]]:
     """The strategies of a file among those that are imported from it."""
+    listed = _assigned(tree).get("__all__")
+    exported = ast.literal_eval(listed) if "*" in names and listed else names
     for node in tree.body:
-        if not isinstance(node, ast.ClassDef) or not ("*" in names or node.name in names):
+        if not isinstance(node, ast.ClassDef) or node.name not in exported:
             continue
         if any(ast.unparse(base).partition("[")[0].endswith(TEMPLATE) for base in node.bases):
             inner = [one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"]

@@ -30,6 +30,7 @@ UNKNOWN = Facts()
 """The facts of a strategy that is in no table: it may keep anything."""
 FACTS = {
     "AGEM": Facts(("exemplars",), paper="Chaudhry, ICLR 2019 (A-GEM)"),
+    "CWRStar": Facts(("weights",), paper="Lomonaco, CVPR-W 2020 (CWR*)"),
     "CoPE": Facts(("exemplars", "prototypes"), "distance", paper="De Lange, ICCV 2021 (CoPE)"),
     "Cumulative": Facts(("all data",), paper="upper bound"),
     "DER": Facts(("exemplars", "logits"), paper="Buzzega, NeurIPS 2020 (DER)"),
@@ -58,8 +59,10 @@ UNFIT = {
     "AETraining": "it trains an autoencoder, and no classifier",
     "AR1": "it builds a MobileNet of its own in place of the backbone",
     "ExpertGateStrategy": "it needs Avalanche's ExpertGate, an AlexNet, in place of the backbone",
+    "GenerativeReplay": "its generator is for images of 28 x 28 pixels",
     "JointTraining": "it learns all tasks at once, which is no stream: use the plugin joint",
     "LearningToPrompt": "it builds a ViT of its own in place of the backbone: use the plugin l2p",
+    "OnlineNaive": "it is for experiences of single batches: use avalanche:Naive with training.epochs 1",
     "PNNStrategy": "it needs Avalanche's progressive network in place of the backbone",
     "PackNet": "it needs a network that Avalanche has wrapped, and the task of each test image",
     "VAETraining": "it trains a variational autoencoder, and no classifier",
@@ -74,8 +77,8 @@ BROKEN = {
 
 GIVEN = frozenset({
     "augmentations", "base_kwargs", "buffer_transform", "classifier", "criterion", "cwr_layer_name", "device",
-    "eval_every", "eval_mb_size", "evaluator", "feature_extractor", "generator_strategy", "input_size", "kwargs",
-    "last_layer_name", "model", "n_classes", "num_classes", "optimizer", "output_layer_name", "peval_mode", "plugins",
+    "eval_every", "eval_mb_size", "evaluator", "feature_extractor", "input_size", "kwargs", "last_layer_name", "model",
+    "n_classes", "num_classes", "optimizer", "output_layer_name", "peval_mode", "plugins", "reset_optimizer",
     "slda_model", "train_epochs", "train_mb_size",
 })  # fmt: skip
 """Arguments of strategies that follow from the benchmark: no method gives them."""
