@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,10 @@ SCR_PROJECTION = 128
 """Outputs of the projection head of supervised contrastive replay, as in its paper."""
 STORES_LOGITS = ("DER",)
 """Strategies that compare logits with stored ones: unseen classes may not be masked in these."""
+
+
+GSS_EXEMPLARS = 32
+"""Exemplars that GSS draws for each batch, the default of Avalanche's loader."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +111,18 @@ def _check(name: str, learner: Learner, sizes: Sizes, arguments: Mapping[str, An
     """
     least, reason = {
         "ER_AML": (sizes.batch * sizes.classes, "a batch of each class's exemplars"),
-        "GSS_greedy": (2 * sizes.batch, "a batch of images and one of exemplars"),
+        "GSS_greedy": (sizes.batch + GSS_EXEMPLARS, f"{GSS_EXEMPLARS} exemplars for each batch"),
     }.get(name, (0, ""))
     if least and arguments["mem_size"] < least:
         raise UserError(
             f"avalanche:{name} draws {reason}: with training.batch_size {sizes.batch} and {sizes.classes} classes, "
             f"mem_size must be at least {least}, and is {arguments['mem_size']}"
+        )
+    fewest = min(min(Counter(learner.scenario.labels[task.train]).values()) for task in learner.scenario.tasks)
+    if name == "ER_AML" and fewest < sizes.batch:
+        raise UserError(
+            f"avalanche:ER_AML draws a batch of each class's exemplars, and a class has {fewest} images: "
+            f"training.batch_size must be at most that, and is {sizes.batch}"
         )
     if name == "SynapticIntelligence" and learner.device.type == "cpu" and avalanche.__version__ == "0.6.0":
         warn_of(
