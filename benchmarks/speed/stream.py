@@ -9,9 +9,9 @@ made anew for each task). They run one after another, each once, after a short w
   ``--avalanche-eval seen`` cuts that to the tasks seen. The column `evaluated` counts the images. Only clsuite also
   records every prediction, class-incremental and task-aware.
 * Order of batches. clsuite and the bare loop take the same batches; Avalanche's loader draws its own.
-* Replay. Both keep 200 exemplars and add them to each batch of new images, as many as the batch has. clsuite keeps a
-  uniform sample of all that was seen and draws anew, without replacement, for each batch; Avalanche keeps equally many
-  of each experience and cycles through them. With a last, smaller batch clsuite adds fewer, Avalanche still a full one.
+* Replay. Both keep 200 exemplars and add them to each batch of new images, as many as the batch has. clsuite keeps
+  equally many of each class and draws anew, without replacement, for each batch; Avalanche keeps equally many of each
+  experience and cycles through them. With a last, smaller batch clsuite adds fewer, Avalanche still a full one.
 * Data. Avalanche gets one image at a time through ToTensor and Normalize in the main process, as its users do;
   ``--avalanche-data tensors`` hands it floats that are normalized beforehand, outside the measured time.
 """
@@ -121,7 +121,7 @@ def _contestants(workload: Workload, arguments: argparse.Namespace) -> dict[str,
         contestants[FINETUNE] = lambda: prepare_clsuite(workload, Finetune())
         contestants[NAIVE] = lambda: avalanche(Naive)
     if "replay" in arguments.only:
-        contestants[REPLAY] = lambda: prepare_clsuite(workload, Replay(capacity=size))
+        contestants[REPLAY] = lambda: prepare_clsuite(workload, Replay(capacity=size, buffer="class_balanced"))
         contestants[AVALANCHE_REPLAY] = lambda: avalanche(TheirReplay, mem_size=size)
     return contestants
 
