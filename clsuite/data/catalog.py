@@ -211,19 +211,19 @@ DATASETS: dict[str, Dataset] = {
         "photographs of 200 classes of ImageNet that ResNet-50 gets wrong", 200, "varies", "none stated (pictures "
         "from the web)", url="https://github.com/hendrycks/natural-adv-examples",
         place="imagenet-a/ (unpacked imagenet-a.tar)", homes=("imagenet-a",), read=archives.read_imagenet_a,
-        total=7500, split=OUR_SPLIT, naming=by_synsets, pilot=Folders("imagenet-a", 5981, 1519),
+        total=7500, split=OUR_SPLIT, naming=by_synsets, pilot=Folders("imagenet-a", 5981, 1519, certain=False),
     ),
     "objectnet": _pilot_only(
         "200 classes of things in unusual poses and places, chosen by PILOT's authors", 200,
-        "CC BY 4.0, for tests only", "https://objectnet.dev", Folders("objectnet", 26509, 6628),
+        "CC BY 4.0, for tests only", "https://objectnet.dev", Folders("objectnet", 26509, 6628, certain=False),
     ),
     "omnibenchmark": _pilot_only(
         "300 classes of many realms of OmniBenchmark, chosen by PILOT's authors", 300, "none stated (pictures from the "
-        "web)", "https://zhangyuanhan-ai.github.io/OmniBenchmark", Folders("omnibenchmark", 89697, 5985),
+        "web)", "https://zhangyuanhan-ai.github.io/OmniBenchmark", Folders("omnibenchmark", 89697, 5985, certain=False),
     ),
     "vtab": _pilot_only(
         "five data sets of VTAB (RESISC45, DTD, Pets, EuroSAT, Flowers), ten classes of each", 50, "those of its parts",
-        "https://github.com/LAMDA-CL/LAMDA-PILOT", Folders("vtab-cil/vtab", 1796, 8619), "vtab",
+        "https://github.com/LAMDA-CL/LAMDA-PILOT", Folders("vtab-cil/vtab", 1796, 8619, certain=False), "vtab",
     ),
     "cub200": Dataset(
         "birds (CUB-200-2011)", 200, "about 500 x 400", "non-commercial research",

@@ -9,7 +9,7 @@ from pathlib import Path
 from clsuite.data.manifest import Manifest
 from clsuite.data.readers.tree import Naming, by_words
 from clsuite.data.readers.vision import Vision
-from clsuite.errors import UserError
+from clsuite.errors import UserError, warn_of
 
 OUR_SPLIT = "80/20 of each class, ours"
 
@@ -30,11 +30,14 @@ class Folders:
         home: Its folder below the data root, named as in PILOT.
         train: Number of its training images.
         test: Number of its test images.
+        certain: Whether a copy with other numbers is refused. Those that only tables of papers state are no ground to
+            refuse a copy: it is warned of.
     """
 
     home: str
     train: int
     test: int
+    certain: bool = True
 
     @property
     def place(self) -> str:
@@ -113,7 +116,7 @@ class Dataset:
 
         Args:
             manifest: Its samples.
-            where: What it is, for the error message.
+            where: What it is, for the message.
             pilot: Whether the numbers of images must be those of `pilot`.
 
         Raises:
@@ -121,6 +124,9 @@ class Dataset:
         """
         tested = int(manifest.is_test.sum())
         train, test = (self.pilot.train, self.pilot.test) if pilot and self.pilot else (self.train, self.test)
+        stated = (
+            self.pilot is not None and not self.pilot.certain and (train, test) == (self.pilot.train, self.pilot.test)
+        )
         found = {
             "classes": (len(manifest.classes), self.classes),
             "domains": (len(manifest.domain_names), self.domains if self.classes is not None else None),
@@ -129,7 +135,11 @@ class Dataset:
             "images": (len(manifest), self.total),
         }
         for what, (number, official) in found.items():
-            if official is not None and number != official:
+            if official is None or number == official:
+                continue
+            if stated and what.endswith(" images"):
+                warn_of(f"{where} has {number:,} {what}, and papers state {official:,}: compare with like copies only")
+            else:
                 raise UserError(
                     f"{where} has {number:,} {what}, but the official set has {official:,}: the copy is incomplete or "
                     "different. Download it again, or load it as image_folder."

@@ -105,6 +105,17 @@ def test_the_folders_of_pilot(name: str, tmp_path: Path, monkeypatch: pytest.Mon
         load_dataset(name, tmp_path, image_size=16, layout="pilot")
 
 
+def test_numbers_that_only_papers_state_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mini = Miniature(tmp_path, monkeypatch)
+    pilot_folders(mini, "objectnet")
+    shrink("objectnet", monkeypatch, classes=2, train=6, test=5, pilot=Folders("objectnet", 6, 5, certain=False))
+    with pytest.warns(UserWarning, match="has 4 test images, and papers state 5: compare with like copies only"):
+        assert len(load_dataset("objectnet", tmp_path, image_size=16)) == 10
+    shrink("objectnet", monkeypatch, classes=3, pilot=Folders("objectnet", 6, 4, certain=False))
+    with pytest.raises(UserError, match="has 2 classes, but the official set has 3"):
+        load_dataset("objectnet", tmp_path, image_size=16, layout="pilot")
+
+
 def test_the_numbers_of_the_papers() -> None:
     pilot = {name: (one.pilot.train, one.pilot.test) for name, one in DATASETS.items() if one.pilot}
     assert pilot == {
