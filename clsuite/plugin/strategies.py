@@ -24,7 +24,7 @@ from clsuite.plugin.syntax_hash import parsed
 from clsuite.plugin.traits import Scores, Traits
 from clsuite.records.canonical import sha256_of
 from clsuite.regular_files import read_text
-from clsuite.scenarios.catalog import KINDS, SINGLE_PASS
+from clsuite.scenarios.catalog import KINDS, SINGLE_PASS, SPECIAL_CASES
 
 PREFIX = "avalanche:"
 DISTRIBUTION = "avalanche-lib"
@@ -36,6 +36,8 @@ TEMPLATE = "Template"
 HOOKS = ("before_task_training", "on_task_start", "predict", "stored_bytes", "state_dict", "load_state_dict")
 """Hooks of the plugin that runs a strategy."""
 SINGLE = "Avalanche's strategies may read the images of a task again"
+BY_CLASS = ("class_incremental", "task_incremental", "long_tailed")
+"""Kinds of streams with new classes in each task."""
 ONE_PER_CLASS = "it needs new classes in each task"
 
 
@@ -117,8 +119,8 @@ def traits_of(facts: Facts) -> Traits:
     """The traits that follow from the facts about a strategy."""
     refused = dict.fromkeys(SINGLE_PASS, SINGLE)
     if facts.new_classes:
-        others = KINDS.keys() - {"class_incremental", "task_incremental", "long_tailed", *SINGLE_PASS}
-        refused |= dict.fromkeys(sorted(others), ONE_PER_CLASS)
+        others = [kind for kind in KINDS if SPECIAL_CASES.get(kind, kind) not in (*BY_CLASS, *SINGLE_PASS)]
+        refused |= dict.fromkeys(others, ONE_PER_CLASS)
     return Traits(
         memory=facts.memory,
         gradient_free=True,

@@ -66,6 +66,7 @@ def test_mistakes_are_one_line_with_the_nearest_name(name: str, args: dict[str, 
 def test_a_strategy_is_combined_with_nothing_and_learns_what_it_can() -> None:
     si, replay, icarl = (find_plugin(name)[1] for name in ("avalanche:MAS", "replay", "avalanche:ICaRL"))
     check_method([("MAS", si)], "domain_incremental")
+    check_method([("ICaRL", icarl)], "few_shot")
     with pytest.raises(UserError, match="'MAS' and 'replay' cannot be combined: it trains in a loop of its own"):
         check_method([("MAS", si), ("replay", replay)], "class_incremental")
     with pytest.raises(UserError, match="cannot learn online streams: Avalanche's strategies may read"):
