@@ -17,13 +17,14 @@ from clsuite.avalanche.stored import as_kinds
 from clsuite.backbones.spec import BackboneSpec, find_weights
 from clsuite.backbones.vit import build_backbone
 from clsuite.data.augment_spec import Flip
-from clsuite.errors import UserError
+from clsuite.errors import InputWarning, UserError
 from clsuite.learner.options import OptimizerSpec
 from clsuite.plugin import Plugin
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import find_plugin, load_class
 from clsuite.runner.methods import parse_plugin
 from clsuite.scenarios import Scenario
+from clsuite.stream.loop import UnfitCheckpointError
 from clsuite_plugins.finetune import Finetune
 
 FECAM = Path(__file__).parents[2] / "benchmarks" / "compare" / "avalanche_fecam.py"
@@ -35,7 +36,6 @@ SLOW = (
     "FromScratchTraining()", "GDumb(mem_size=8)", "GEM(patterns_per_exp=6)", "GSS_greedy(mem_size=40)",
     "LFL(lambda_e=1.0)", "LwF(alpha=1.0, temperature=2.0)", "MAS()", "MER(mem_size=8, n_inner_steps=1)",
     "MIR(mem_size=12, subsample=8, batch_size_mem=4)", "SCR(mem_size=12, batch_size_mem=8)",
-    "SynapticIntelligence(si_lambda=0.5)",
 )  # fmt: skip
 
 
@@ -108,6 +108,20 @@ def test_every_other_strategy_runs(written: str, make_stream: Any, short: Scenar
     check_learned(stream)
 
 
+@pytest.mark.slow
+def test_synaptic_intelligence_of_avalanche_is_naive_on_the_cpu_and_says_so(make_stream: Any, short: Scenario) -> None:
+    naive, intelligence = (
+        make_stream(method(f"avalanche:{written}"), on=short)
+        for written in ("Naive", "SynapticIntelligence(si_lambda=1000000.0)")
+    )
+    naive.run()
+    with pytest.warns(InputWarning, match="SynapticIntelligence has no effect on the CPU"):
+        intelligence.run()
+    check_learned(intelligence)
+    one, other = (stream.learner.backbone.state_dict() for stream in (naive, intelligence))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
 def check_learned(stream: Any) -> None:
     """Some new classes are recognized right after each task, and what is stored is told by its kind."""
     counts = stream.matrix.counts()
@@ -160,11 +174,22 @@ def test_what_a_function_returns_must_be_a_strategy(make_stream: Any, short: Sce
         make_stream(method("wrong.py:make_strategy", tmp_path), on=short).run()
 
 
-def test_a_strategy_is_not_resumed_and_one_whose_memory_is_too_small_is_refused(
-    make_stream: Any, short: Scenario
-) -> None:
-    with pytest.raises(UserError, match="the stream is learned from its start"):
-        method("avalanche:Naive").load_state_dict({})
+def test_a_killed_stream_is_not_resumed(make_stream: Any, short: Scenario, tmp_path: Path) -> None:
+    def stop(event: dict[str, Any]) -> None:
+        if event["task"] == 1:
+            raise KeyboardInterrupt
+
+    killed, again = (
+        make_stream(method("avalanche:Naive"), on=short, checkpoint=tmp_path / "run.ckpt") for _ in range(2)
+    )
+    killed.report = stop
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    with pytest.raises(UnfitCheckpointError, match="cannot be saved between tasks, so that the stream is learned from"):
+        again.run()
+
+
+def test_a_strategy_whose_memory_is_too_small_is_refused(make_stream: Any, short: Scenario) -> None:
     for written, least in (("ER_AML", 80), ("GSS_greedy", 40)):
         with pytest.raises(UserError, match=f"mem_size must be at least {least}, and is 12"):
             make_stream(method(f"avalanche:{written}(mem_size=12)"), on=short).run()
