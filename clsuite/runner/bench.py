@@ -15,6 +15,7 @@ from clsuite.runner.manifest import write_manifest
 from clsuite.runner.plan import RunPlan, failed_record
 from clsuite.runner.pool import Pool
 from clsuite.runner.shared_runs import SharedRuns, Version, version_of
+from clsuite.trackers.journal import JOURNAL
 
 Warn = Callable[[str], None]
 
@@ -142,7 +143,7 @@ def forget(plans: Sequence[RunPlan]) -> BenchStatus:
     Raises:
         UserError: If a checkpoint cannot be removed.
     """
-    for checkpoint in (plan.beside(suffix) for plan in plans for suffix in (".ckpt", ".task.ckpt")):
+    for checkpoint in (plan.beside(suffix) for plan in plans for suffix in (".ckpt", ".task.ckpt", JOURNAL)):
         try:
             checkpoint.unlink(missing_ok=True)
         except OSError as error:
