@@ -20,6 +20,8 @@ PATIENCE = 120.0
 """Seconds without a sign of life after which the process is ended: a server may not answer."""
 SHORT = 5.0
 """The same if the run was interrupted, which will hand over the rest when it is resumed."""
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Variables by which Lightning would take the process for one of several that train together, and log nothing."""
 LOG = "output.log"
 """File with the output of the trackers, in the run's folder of trackers."""
 
@@ -38,12 +40,13 @@ class WriterProcess:
         self._rest, self._patience = b"", PATIENCE
         self._log = journal.with_suffix(FOLDER) / LOG
         command = [*PYTHON, "-m", "clsuite.trackers.writer", str(journal.absolute()), ",".join(trackers)]
+        environment = {**os.environ, "PYTHONPATH": own_path()}
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
             with self._log.open("ab") as log, safe_path():
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                    env={**os.environ, "PYTHONPATH": own_path()},
+                    env={name: value for name, value in environment.items() if name not in RANKS},
                 )  # fmt: skip
         except OSError as error:
             warn_of(f"trackers receive nothing: their process cannot start ({error.strerror or error})", InputWarning)

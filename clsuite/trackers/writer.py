@@ -12,8 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
-
 from clsuite.errors import words_of
 from clsuite.trackers.journal import FOLDER, Row, new_rows
 from clsuite.trackers.loggers import RunLogger, make_logger
@@ -141,7 +139,6 @@ def write(
 def main(journal: Path, trackers: Sequence[str]) -> None:
     """Write until the standard input, which holds the status of the run, is closed; tell what happens."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    rank_zero_only.rank = 0  # on Slurm Lightning would take a job with several tasks for one training
     messages = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8", errors="replace")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # trackers print what they like
     received: list[bytes] = []

@@ -10,9 +10,10 @@ import yaml
 
 from clsuite.cli.main import main
 from clsuite.errors import UserError
-from clsuite.runner.manifest import make_manifest
+from clsuite.runner.manifest import Restorer, make_manifest
 from clsuite.runner.options import BenchOptions
 from clsuite.runner.plan import make_plan
+from clsuite.runner.recorded_inputs import Allowed
 from clsuite.runner.spec import load_benchmark
 from clsuite.trackers import spec
 from clsuite.trackers.spec import chosen_trackers, read_trackers
@@ -72,4 +73,7 @@ def test_trackers_are_planned_for_workers_and_are_in_no_key(tmp_path: Path) -> N
     (other,) = make_plan(loaded, tmp_path, BenchOptions(out=tmp_path / "out", log="csv,tensorboard"))  # type: ignore[arg-type]
     assert (plan.trackers, other.trackers) == (("csv",), ("csv", "tensorboard"))
     assert plan.pending == other.pending
-    assert make_manifest([other]).runs[0].log == ("csv", "tensorboard")
+    manifest = make_manifest([other])
+    for log, expected in ((None, ("csv", "tensorboard")), (("csv",), ("csv",)), ((), ())):
+        restored = Restorer(Allowed(), None, "cpu", log=log).plan(manifest, manifest.runs[0], tmp_path / "out" / "tiny")
+        assert (restored.trackers, restored.pending) == (expected, other.pending)

@@ -115,7 +115,8 @@ def _unpacked(text: str, data_root: Path | None, device: str) -> tuple[Manifest,
     folder = mkdtemp(prefix="clsuite-run-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     places = unpack_texts(manifest, Path(folder))
-    return manifest, Restorer(Allowed(plugins_from=tuple(places), download=True), data_root, device)
+    allowed = Allowed(plugins_from=tuple(places), download=True)
+    return manifest, Restorer(allowed, data_root, device, log=())  # the caller has checked its trackers
 
 
 def sent_weights(plan: RunPlan) -> Path:
