@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -183,10 +184,10 @@ def _load_hub(spec: DatasetSpec, image_size: int, data_root: Path | None, worker
         raise UserError("data set 'hf' needs a path; one of the hub is written as {name: hf:OWNER/NAME}")
     data = open_hub(spec, _saved_folder(spec, data_root))
     content = ["hf", READERS, data.identity, spec.split, *_limits(spec)]
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".hf-", dir=cache_folder()) as folder:
+    with ExitStack() as stack:
 
         def read() -> Manifest:
+            folder = stack.enter_context(TemporaryDirectory(prefix=".hf-", dir=cache_folder()))
             return _with_warnings(data.read(Path(folder), spec), data.what)
 
         return cached_table(content, image_size, read, workers=workers)

@@ -22,6 +22,8 @@ SHORT = 5.0
 """The same if the run was interrupted, which will hand over the rest when it is resumed."""
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 """Variables by which Lightning would take the process for one of several that train together, and log nothing."""
+SOON = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""Settings by which a server that is away is given up within a minute, unless the user has set others."""
 LOG = "output.log"
 """File with the output of the trackers, in the run's folder of trackers."""
 
@@ -40,7 +42,7 @@ class WriterProcess:
         self._rest, self._patience = b"", PATIENCE
         self._log = journal.with_suffix(FOLDER) / LOG
         command = [*PYTHON, "-m", "clsuite.trackers.writer", str(journal.absolute()), ",".join(trackers)]
-        environment = {**os.environ, "PYTHONPATH": own_path()}
+        environment = {**SOON, **os.environ, "PYTHONPATH": own_path()}
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
             with self._log.open("ab") as log, safe_path():

@@ -44,6 +44,7 @@ class JournalRecorder(StreamListener):
         self._written = written
         self._waiting: list[tuple[Kind, int, Values]] = []
         self._logged: Values = {}
+        self._rates: dict[str, float] = {}
         self._steps = self._samples = 0
         self._last = time.monotonic()
         self._journal: Journal | None = None

@@ -12,7 +12,10 @@ from pydantic import BeforeValidator
 from clsuite.errors import UserError, did_you_mean, shortened
 
 PACKAGES = {"csv": None, "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
-"""The package that each tracker needs, which is also the name of its extra; None for none."""
+"""The package that each tracker needs, which is also the name of its extra; None for none.
+
+In this order they receive a row, so that none on this machine waits for a server.
+"""
 NONE = "none"
 """The word for no tracker, where the benchmark or the environment names some."""
 VARIABLE = "CLSUITE_LOG"
@@ -36,7 +39,7 @@ def read_trackers(value: Any) -> tuple[str, ...]:
         if len(names) > 1:
             raise UserError(f"'{NONE}' stands for no tracker: remove it, or the other names")
         return ()
-    return tuple(dict.fromkeys(names))
+    return tuple(name for name in PACKAGES if name in names)
 
 
 def _read_field(value: Any) -> tuple[str, ...]:

@@ -141,3 +141,15 @@ def test_a_tracker_that_fails_is_told_once_and_left_to_a_later_call(
     write(journal, ("tensorboard", "csv"), ended("done"), told.append)  # the journal is still there
     assert of_tensorboard(folder, "train/loss") == [(1, 1.0), (2, 0.5)]
     assert not journal.exists()
+
+
+def test_a_server_that_is_away_costs_no_other_tracker_a_row(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    told = list[str]()
+    append(journal, step(1))
+    write(journal, ("csv", "mlflow"), ended("done"), told.append)
+    (line,) = [message for message in told if message != ALIVE]
+    assert line.startswith("the tracker 'mlflow' has failed and is left out: MlflowException: API request to")
+    assert of_csv(journal.with_suffix(".trackers"), "train/loss") == [(1, 1.0)]
+    assert journal.exists()
