@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import FileLock
+
 from clsuite.errors import words_of
 from clsuite.trackers.journal import FOLDER, Row, new_rows
 from clsuite.trackers.loggers import RunLogger, make_logger
@@ -23,6 +25,8 @@ AT_ONCE = 100
 """Largest number of rows between two signs of life."""
 POSITION = ".position"
 """Suffix of the file with the number of rows that a tracker has received, in the run's folder of trackers."""
+LOCK = ".lock"
+"""File that a process locks which hands over a journal: the run's own, and that of a later call."""
 DIGITS = 20
 """Length of that number."""
 
@@ -153,7 +157,9 @@ def main(journal: Path, trackers: Sequence[str]) -> None:
         with suppress(OSError):
             messages.write(f"{message}\n")
 
-    write(journal, trackers, run_ended, tell)
+    with FileLock(journal.with_suffix(FOLDER) / LOCK):
+        if journal.exists():  # else another process has handed over everything
+            write(journal, trackers, run_ended, tell)
 
 
 if __name__ == "__main__":

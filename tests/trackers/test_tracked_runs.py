@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ import pytest
 import yaml
 
 from clsuite.cli.main import main
+from clsuite.runner import bench
+from clsuite.runner.options import RunOptions
+from clsuite.runner.plan import make_plan
+from clsuite.runner.spec import load_benchmark
 from clsuite.trackers import process
 from clsuite.trackers.process import WriterProcess
 
@@ -55,6 +60,33 @@ def test_the_record_is_the_same_with_all_trackers_and_without(
     assert len(list(folder.glob("tensorboard/events.*"))) == len(list(folder.glob("wandb/offline-run-*/*.wandb"))) == 1
     assert (tmp_path / "tracked" / "mlflow.db").is_file()
     assert main(["table", str(tmp_path / "tracked")]) == 0  # what trackers write is no record
+
+
+def test_what_a_finished_run_has_left_is_handed_over_by_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+
+    class Writer:
+        def __init__(self, *given: Any) -> None:
+            told.append(given)
+
+        def end(self, status: str) -> None:
+            told.append(status)
+
+        def wait(self) -> None:
+            told.append("waited")
+
+    monkeypatch.setattr(bench, "WriterProcess", Writer)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    spec, path = load_benchmark(str(tmp_path / "tiny.yaml"))
+    (plan,) = make_plan(spec, path.parent, RunOptions(out=tmp_path / "out", log="csv,mlflow"))  # type: ignore[arg-type]
+    bench.hand_over_rest([plan])
+    assert told == []
+    plan.record_path.parent.mkdir(parents=True)
+    plan.beside(".journal").touch()
+    bench.hand_over_rest([plan, replace(plan, trackers=())])
+    assert told == [(plan.beside(".journal"), ("csv", "mlflow")), "done", "waited"]
 
 
 def test_a_process_that_does_not_answer_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
