@@ -28,6 +28,7 @@ FLOORS = (
     ("learner",),
     ("probes",),
     ("stream",),
+    ("trackers",),
     ("conformance", "runner", "report"),
     ("pretrain", "tuning", "board"),
     ("api",),

@@ -7,7 +7,7 @@ and `clsuite.tune` accept them as keywords. Names, types, bounds, defaults and d
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypedDict, TypeVar
 
@@ -21,6 +21,7 @@ from clsuite.errors import UserError, did_you_mean, printable
 from clsuite.runner.claims import STALE_AFTER
 from clsuite.runner.executors.spec import ExecutorName
 from clsuite.stream.within_task_spec import CURVE_POINTS, Steps
+from clsuite.trackers.spec import Trackers
 
 Read = TypeVar("Read")
 
@@ -92,6 +93,11 @@ class RunOptions(Spec):
         description="number of points per task in the curves of the loss and of logged values, each the mean over "
         "equally many steps; 0 stores no curves (`clsuite plot --kind loss`)",
     )
+    log: Trackers | None = Field(
+        default=None,
+        description="trackers, comma-separated: csv, tensorboard, wandb, mlflow, or none; by default those of "
+        "CLSUITE_LOG or the benchmark",
+    )
     save_model: bool = Field(default=False, description="save each trained model beside its record")
     no_feature_store: bool = Field(
         default=False,
@@ -150,6 +156,7 @@ class RunKeywords(TypedDict, total=False):
     limit_tasks: int | None
     eval_every: int | None
     curve_points: int
+    log: str | Sequence[str] | None
     save_model: bool
     no_feature_store: bool
     timeout: float | None

@@ -29,6 +29,7 @@ from clsuite.runner.resolve import ResolvedMethod, ResolvedPlugins, resolve_meth
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.stream.within_task_spec import CURVE_POINTS
+from clsuite.trackers.spec import chosen_trackers
 
 ELSEWHERE = "elsewhere"
 """Device of a run that another machine will do, whose devices are not known here."""
@@ -52,6 +53,8 @@ class RunPlan:
         files: The files of its user-defined classes, by their source.
         shares_features: Whether it may use features that other runs have stored, and store its own for them.
         checkpoint_minutes: Minutes after which the state is saved within a task too; None never does.
+        trackers: The trackers that receive what it measures.
+        trackers_later: Whether it only writes its journal, which the caller hands to the trackers.
     """
 
     pending: RunRecord
@@ -70,6 +73,8 @@ class RunPlan:
     files: Mapping[str, str] = field(default_factory=dict)
     checkpoint_minutes: float | None = None
     shares_features: bool = True
+    trackers: tuple[str, ...] = ()
+    trackers_later: bool = False
 
     @property
     def name(self) -> str:
@@ -118,6 +123,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
             combined.
     """
     feature_limit()
+    trackers = chosen_trackers(options.log, spec.log)
     methods = resolve_methods(spec, options, folder)
     bound = bind(spec, folder, options)
     plans: dict[Path, RunPlan] = {}
@@ -127,7 +133,7 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
             plan = _plan(bound, options, scenario, seed, name, method)
             if plan.record_path in plans:
                 raise UserError(f"two methods would write '{plan.record_path}': give '{name}' another name")
-            plans[plan.record_path] = plan
+            plans[plan.record_path] = replace(plan, trackers=trackers)
     return list(plans.values())
 
 

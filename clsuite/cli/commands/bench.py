@@ -28,7 +28,7 @@ def _arguments(parser: ArgumentParser) -> None:
     add("--name", help="name in tables and folders, if --methods is a single method")
     add_options(parser, BenchOptions, "seeds", "out", "data_root", "device", "devices")
     training_arguments(parser)
-    add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points")
+    add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points", "log")
     add_options(parser, BenchOptions, "jobs", "executor", "executor_options")
     add_options(parser, BenchOptions, "timeout", "save_model", "no_feature_store", "debug", "force")
     add_options(parser, BenchOptions, "stale_after")
@@ -117,6 +117,7 @@ COMMAND = Command(
         'clsuite bench quickstart --methods "./my_method.py(alpha=[0.1,0.3])+replay"',
         "clsuite bench quickstart --methods ./er_ace.py --name er-ace",
         "clsuite bench quickstart --methods all",
+        "clsuite bench quickstart --log csv,tensorboard",
         "clsuite bench quickstart --methods pet --training 'loss=global, optimizer.lr=0.003'",
         "clsuite bench quickstart --methods finetune --training 'optimizer.lr=[0.0001, 0.001]'",
         "clsuite bench quickstart --methods ./my_method.py --seeds 0 --debug",
