@@ -17,7 +17,7 @@ LISTING = {
     "plugin": "clsuite list plugins", "benchmark": "clsuite list benchmarks", "backbone": "clsuite list backbones",
     "data set": "clsuite list datasets", "kind of scenario": "clsuite list scenarios",
     "augmentation": "clsuite list augmentations", "augmentation step": "clsuite list augmentations",
-    "command": "clsuite --help",
+    "command": "clsuite --help", "strategy of Avalanche": "clsuite list strategies",
 }  # fmt: skip
 """The command that lists all names, by the kind of the unknown name."""
 LONGEST_SHORT = 3

@@ -27,7 +27,7 @@ FLOORS = (
     ("plugin",),
     ("learner",),
     ("probes",),
-    ("stream",),
+    ("avalanche", "stream"),
     ("trackers",),
     ("conformance", "runner", "report"),
     ("pretrain", "tuning", "board"),

@@ -47,6 +47,8 @@ def print_plugin(name: str) -> None:
         console.print(f"argument {_argument(parameter)}{description and f': {description}'}", soft_wrap=True)
     console.print(f"hooks: {', '.join(sorted(source.hooks)) or 'none'}", soft_wrap=True)
     where = f"file: {place}" if is_file(place) else f"to derive from it: from {place} import {class_name}"
+    if source.alone is not None and not is_file(place):
+        where = f"a strategy of {source.alone.library}'s, which cannot be combined with plugins"
     console.print(where, soft_wrap=True)
 
 

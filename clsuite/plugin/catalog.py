@@ -29,6 +29,17 @@ from clsuite.plugin.imported import describe, differences
 from clsuite.plugin.introspection import PluginInfo, PluginSource, read_source
 from clsuite.plugin.source_hash import Home, find_module
 from clsuite.plugin.source_loader import import_from_source
+from clsuite.plugin.strategies import MODULE as STRATEGIES
+from clsuite.plugin.strategies import (
+    StrategySource,
+    describe_target,
+    find_function,
+    find_strategy,
+    is_strategy,
+    is_target,
+    read_function,
+    with_version,
+)
 from clsuite.plugin.syntax_hash import parsed
 
 if TYPE_CHECKING:
@@ -64,7 +75,8 @@ def find_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginI
     It is read from its source. If that is not sufficient, its class is imported once, in another process.
 
     Args:
-        name: A registered name, ``package.module:Class``, ``file.py`` or ``file.py:Class``.
+        name: A registered name, ``package.module:Class``, ``file.py``, ``file.py:Class``, ``avalanche:Strategy`` or
+            ``file.py:function``.
         folders: Folders in which a file is searched.
 
     Raises:
@@ -96,6 +108,8 @@ def read_plugin(name: str, folders: Sequence[Path] = (Path(),)) -> tuple[PluginI
         info = _reread(known[name])
     elif loading.is_file(name):
         info = _of_file(name, folders)
+    elif is_strategy(name):
+        info = find_strategy(name)
     elif loading.is_importable(name):
         info = _of_target(name)
     else:
@@ -142,6 +156,8 @@ def load_class(info: PluginInfo) -> type[Plugin]:
     try:
         imported = _import_hashed(info, module)
         loaded = getattr(imported, name)
+        if isinstance(info.source, StrategySource) and info.source.home is not None:
+            loaded = importlib.import_module(STRATEGIES).of_function(loaded)
     except BaseException as error:  # a foreign module may raise any error on import
         if not is_foreign(error):
             raise
@@ -216,12 +232,19 @@ def described_file(name: str, target: str, text: str) -> PluginInfo:
 
 def _inspect(name: str, target: str, distribution: str, text: str | None = None) -> PluginInfo:
     module, _, class_name = target.rpartition(":")
-    source, problem = None, ""
+    if is_target(target):
+        return describe_target(target)
+    source: PluginSource | None = None
+    problem = ""
     try:
         home = Home("", Path(module)) if module.endswith(".py") else _home_of(module)
         text = regular_files.read_text(home.path) if text is None else text
         problem = _missing_import(text, home)
-        source = None if problem else read_source(text, class_name, home)
+        function = find_function(text, class_name) if module.endswith(".py") else None
+        if function is not None and not problem:
+            source, distribution = read_function(text, function, home), with_version(distribution)
+        elif not problem:
+            source = read_source(text, class_name, home)
     except SyntaxError as error:
         problem = f"SyntaxError in line {error.lineno}: {error.msg}"
     except UnicodeDecodeError as error:

@@ -43,6 +43,7 @@ def check_method(
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"method [{', '.join(names)}]: plugin '{name}' is listed twice")
+    _check_alone(plugins)
     for name, source in plugins:
         if refusal := scenario_refusal(source.traits, scenario_kind):
             raise UserError(f"plugin '{name}' cannot learn {scenario_kind} streams{refusal}")
@@ -65,6 +66,14 @@ def scenario_refusal(traits: Traits, kind: str) -> str:
         return f": {traits.second_pass}, but the stream passes once"
     learned = kind in traits.scenarios or SPECIAL_CASES.get(kind) in traits.scenarios
     return "" if learned else f", only {', '.join(traits.scenarios)}"
+
+
+def _check_alone(plugins: Sequence[Named]) -> None:
+    """Check that a method of another library is composed with nothing."""
+    for name, source in plugins:
+        if source.alone is not None and len(plugins) > 1:
+            others = " and ".join(f"'{other}'" for other, _ in plugins if other != name)
+            raise UserError(f"'{name}' and {others} cannot be combined: {source.alone.reason}")
 
 
 def _check_answers(plugins: Sequence[Named]) -> None:

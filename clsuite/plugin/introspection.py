@@ -23,6 +23,7 @@ from clsuite.plugin.inheritance import Ancestry, ClassSource, ancestry, find_cla
 from clsuite.plugin.scopes import Definition, External, Found, Scope, scope_of
 from clsuite.plugin.signature import MISSING, Constructor, Parameter, own_arguments, passed_on
 from clsuite.plugin.source_hash import HashedSource, Home, LocalModule, hashed_source
+from clsuite.plugin.strategy_facts import Alone
 from clsuite.plugin.syntax_hash import parsed
 from clsuite.plugin.traits import API_VERSION, Traits
 
@@ -44,6 +45,7 @@ class PluginSource:
         home: The location of the file.
         unclear: Why the source alone is not sufficient; empty if it is.
         constructors: The constructors that check the arguments: its own, and those that it passes them on to.
+        alone: Why it is a method by itself, learned by the loop of another library; None for a plugin.
     """
 
     summary: str
@@ -55,6 +57,7 @@ class PluginSource:
     home: Home | None = field(default=None, compare=False)
     unclear: str = ""
     constructors: tuple[Constructor, ...] = field(default=(), compare=False, repr=False)
+    alone: Alone | None = field(default=None, compare=False)
 
     @cached_property
     def hashed(self) -> HashedSource:

@@ -111,10 +111,15 @@ def _gives(call: ast.Call, name: str) -> bool:
     return any(word.arg is None and dotted_name(word.value) == name for word in call.keywords)
 
 
-def own_arguments(constructor: ast.FunctionDef) -> Iterator[tuple[ast.arg, ast.expr | None]]:
-    """The named arguments of a constructor, except for the first, each with its default."""
-    arguments = constructor.args
+def own_arguments(function: ast.FunctionDef, skip: int = 1) -> Iterator[tuple[ast.arg, ast.expr | None]]:
+    """The named arguments of a constructor, except for the first, each with its default.
+
+    Args:
+        function: The constructor, or another function.
+        skip: Number of first arguments to leave out.
+    """
+    arguments = function.args
     plain = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(plain) - len(arguments.defaults)) + list(arguments.defaults)
-    yield from list(zip(plain, defaults, strict=True))[1:]
+    yield from list(zip(plain, defaults, strict=True))[skip:]
     yield from zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)

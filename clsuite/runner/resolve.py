@@ -30,6 +30,7 @@ from clsuite.runner.requirements import (
     check_probes,
 )
 from clsuite.runner.spec import BenchmarkSpec, MethodsError
+from clsuite.runner.strategies import check_loop
 from clsuite.runner.training import brought_training, lists_in, merged, nested, resolve_training, without_lists
 from clsuite.scenarios import check_single_pass
 
@@ -77,7 +78,9 @@ def resolve_methods(spec: BenchmarkSpec, options: RunOptions, folder: Path) -> d
     mistakes: list[tuple[str, UserError]] = []
     for name, method in chosen_methods(spec, options).items():
         try:
-            checked[name] = _checked(spec, method, without_lists(options.training), (Path(), folder), options.devices)
+            found = _checked(spec, method, without_lists(options.training), (Path(), folder), options.devices)
+            check_loop(found.named, found.training, options)
+            checked[name] = found
         except UserError as error:
             mistakes.append((name, error))
     if mistakes:

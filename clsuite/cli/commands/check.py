@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from clsuite.cli.commands.base import PATH_OR_NAME, Command, add_options
 from clsuite.cli.console import make_console
-from clsuite.errors import on_screen
+from clsuite.errors import UserError, on_screen
 
 if TYPE_CHECKING:
     from clsuite.conformance.finding import Outcome, Report
@@ -67,6 +67,11 @@ def run_check(text: str, training: Mapping[str, Any], device: str = "cpu") -> in
     named = []
     for use in uses:
         info, source = find_plugin(use.name)
+        if source.alone is not None:
+            raise UserError(
+                f"'{use.name}' is a strategy of {source.alone.library}'s, and clsuite check is for plugins: try it on "
+                f"two tasks with clsuite bench quickstart --methods '{text}' --limit-tasks 2"
+            )
         resolve_arguments(use.name, source, use.args)
         named.append((info.name, source))
     resolve_training(TrainingSpec(), named, {}, training)

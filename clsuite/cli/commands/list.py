@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LISTS = (
     "plugins",
     "methods",
+    "strategies",
     "benchmarks",
     "datasets",
     "scenarios",
@@ -71,6 +72,23 @@ def _plugins() -> Table:
         needs = [*traits.requires, *(["no gradient"] if traits.gradient_free else [])]
         cells = (name, info.source.summary, ", ".join(needs) or "-", ", ".join(traits.memory) or "-", info.distribution)
         table.add_row(*(escape(cell) for cell in cells))
+    return table
+
+
+def _strategies() -> Table:
+    from clsuite.plugin.signature import MISSING
+    from clsuite.plugin.strategies import strategies, unfit
+
+    table = _table("strategy", "what it does", "arguments and their defaults", "keeps between tasks", "from")
+    for info in strategies():
+        assert info.source is not None
+        given = [one.name if one.default == MISSING else f"{one.name}={one.default}" for one in info.source.parameters]
+        kept = ", ".join(info.source.traits.memory) or "-"
+        cells = (info.name, info.source.summary, ", ".join(given) or "-", kept, info.distribution)
+        table.add_row(*(escape(cell) for cell in cells))
+    table.add_section()
+    for name, problem in sorted(unfit().items()):
+        table.add_row(escape(name), escape(f"cannot be a method: {problem}"))
     return table
 
 
@@ -220,6 +238,7 @@ def _table(*headings: str) -> Table:
 LISTINGS: dict[str, Callable[[], Table]] = {
     "plugins": _plugins,
     "methods": _plugins,
+    "strategies": _strategies,
     "benchmarks": _benchmarks,
     "backbones": _backbones,
     "augmentations": _augmentations,
@@ -231,7 +250,7 @@ LISTINGS: dict[str, Callable[[], Table]] = {
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    add_word(parser, "list", LISTS, help="what to list; methods are plugins")
+    add_word(parser, "list", LISTS, help="what to list; methods are plugins, strategies those of Avalanche")
     parser.add_argument(
         "--data-root", type=PATH, help="for datasets: show which of them are available, and what is missing"
     )
