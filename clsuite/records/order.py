@@ -63,6 +63,12 @@ def run_name(record: RunRecord) -> str:
     return f"{record.method}, seed {record.seed}" + (f", order {order}" if order else "")
 
 
+def seed_name(record: RunRecord) -> str:
+    """The seed of a run, and its order if that is worth a word: what tells the runs of a method apart."""
+    order = order_word(record.config)
+    return f"{record.seed} order {order}" if order else str(record.seed)
+
+
 def order_word(config: Mapping[str, Any]) -> str:
     """The name of an order that the seed does not decide; empty for the order of the data set too."""
     order = configured_order(config)

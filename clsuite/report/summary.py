@@ -78,7 +78,7 @@ class Row(BaseModel):
     Attributes:
         seeds: The seed of each run.
         orders: The name of each run's order; absent if the runs have fewer than two orders of their own.
-        chosen: How many of the orders were chosen, and not drawn at random; absent if none was.
+        chosen: The orders that were chosen, and not drawn at random, if others were; absent if there is none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -86,13 +86,23 @@ class Row(BaseModel):
     method: str
     seeds: tuple[int, ...]
     orders: tuple[str, ...] = ()
-    chosen: int = 0
+    chosen: tuple[str, ...] = ()
     figures: dict[str, Figure]
 
     @model_serializer(mode="wrap")
     def _without_orders(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what a row of one order has not."""
         return {name: value for name, value in serialize(self).items() if name not in ("orders", "chosen") or value}
+
+    def scores(self, column: str) -> dict[int | str, float]:
+        """The values of a column that its mean is over, by seed, or by order if there are several."""
+        values = self.figures[column].values
+        known: dict[int | str, list[float]] = {}
+        units: Sequence[int | str] = self.orders or self.seeds
+        for unit, value in zip(units, values, strict=True):
+            if value is not None and unit not in self.chosen:
+                known.setdefault(unit, []).append(value)
+        return {unit: sum(group) / len(group) for unit, group in known.items()}
 
     @property
     def worst(self) -> float:
@@ -144,7 +154,7 @@ def summarize(records: Sequence[RunRecord], rank_by: RankBy = "mean") -> ResultT
     """
     columns, bounds = columns_of(records), _bounds(records)
     by_method: dict[str, list[RunRecord]] = {}
-    for record in sorted(records, key=lambda record: (record.seed, order_name(record))):
+    for record in sorted(records, key=run_place):
         by_method.setdefault(record.method, []).append(record)
     rows = [_row(method, group, columns.values(), bounds) for method, group in by_method.items()]
     rivals = [row for row in rows if not all(_keeps_all_data(record) for record in by_method[row.method])]
@@ -177,10 +187,11 @@ def _marked(row: Row, best: dict[str, set[str]]) -> Row:
 def _bounds(records: Sequence[RunRecord]) -> dict[tuple[int, str], RunRecord]:
     """The upper bound of each seed and order for intransigence: of runs that store all data, that of fewest plugins."""
     plainest_last = sorted(records, key=lambda record: (len(record.plugins), record.method), reverse=True)
-    return {_stream(record): record for record in plainest_last if _keeps_all_data(record)}
+    return {run_place(record): record for record in plainest_last if _keeps_all_data(record)}
 
 
-def _stream(record: RunRecord) -> tuple[int, str]:
+def run_place(record: RunRecord) -> tuple[int, str]:
+    """The place of a run in its row: by seed, then by order."""
     return record.seed, order_name(record)
 
 
@@ -191,7 +202,7 @@ def _keeps_all_data(record: RunRecord) -> bool:
 def _row(
     method: str, runs: Sequence[RunRecord], columns: Collection[Column], bounds: dict[tuple[int, str], RunRecord]
 ) -> Row:
-    values = [_values(record, bounds.get(_stream(record))) for record in runs]
+    values = [_values(record, bounds.get(run_place(record))) for record in runs]
     units = Units.of(runs)
     one_kind = len({kind_of(record.environment) for record in runs}) == 1
     figures = {
@@ -207,7 +218,7 @@ def _row(
         method=method,
         seeds=tuple(record.seed for record in runs),
         orders=tuple(order_name(record) for record in runs) if units.orders else (),
-        chosen=sum(not order.drawn for order in units.orders),
+        chosen=tuple(order.name for order in units.orders if not order.drawn) if units.has_drawn else (),
         figures=figures,
     )
 

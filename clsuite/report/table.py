@@ -120,7 +120,7 @@ def caption_of(rows: Sequence[Row]) -> str:
 def orders_text(row: Row) -> str:
     """The number of orders of a row, such as ``20``, or ``3 + 12`` if 3 were drawn and 12 chosen."""
     number = len({*row.orders}) or 1
-    return f"{number - row.chosen} + {row.chosen}" if row.chosen else str(number)
+    return f"{number - len(row.chosen)} + {len(row.chosen)}" if row.chosen else str(number)
 
 
 def _importance(column: TableColumn, first: Sequence[str]) -> tuple[bool, int]:

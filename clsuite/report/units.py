@@ -43,7 +43,8 @@ class Units:
     """The units of some runs of one method.
 
     Attributes:
-        orders: The orders, drawn ones first; empty if there are fewer than two, so that each run is a unit.
+        orders: The orders, drawn ones first; empty if there are fewer than two, or a run has none of its own, so that
+            each run is a unit.
         places: The place of each run's order in `orders`.
     """
 
@@ -55,9 +56,8 @@ class Units:
         """The units of the runs of a method."""
         found = [order_of(run) for run in runs]
         orders = sorted({order for order in found if order is not None}, key=_rank)
-        if len(orders) < 2:
-            return cls((), ())
-        return cls(tuple(orders), tuple(orders.index(order) for order in found if order is not None))
+        places = tuple(orders.index(order) for order in found if order is not None)
+        return cls(tuple(orders), places) if len(orders) > 1 and len(places) == len(runs) else cls((), ())
 
     def means(self, values: Sequence[float]) -> list[float]:
         """The value of each unit: the mean over its runs that have one, ``nan`` if none has.
@@ -75,9 +75,14 @@ class Units:
 
     def sampled(self, means: Sequence[float]) -> list[float]:
         """The values of units that a mean is over: those of drawn orders, or all if no order was drawn."""
-        if not any(order.drawn for order in self.orders):
+        if not self.has_drawn:
             return list(means)
         return [mean for order, mean in zip(self.orders, means, strict=True) if order.drawn]
+
+    @property
+    def has_drawn(self) -> bool:
+        """Whether an order was drawn at random."""
+        return any(order.drawn for order in self.orders)
 
     @property
     def is_sample(self) -> bool:

@@ -11,9 +11,10 @@ What is known of orders disagrees on the sign, so that both ends are proposed an
 - Tasks should come from the least representative to the most typical (Li & Hiratani, "Optimal Task Order for Continual
   Learning of Multiple Tasks", ICML 2025).
 
-After these proposals a Gaussian process over what was run so far chooses: its kernel compares for each pair of classes
-which comes first (a Mallows kernel; Jiao & Vert, "The Kendall and Mallows Kernels for Permutations", ICML 2015). The
-candidates are all orders where there are few, otherwise those one exchange away from the worst and the best so far.
+After these proposals a Gaussian process over what was run so far chooses. Its kernel compares for each pair of classes
+which comes first (a Mallows kernel; Jiao & Vert, "The Kendall and Mallows Kernels for Permutations", ICML 2015) and
+whether they are together, and the task of each class. The candidates are all orders where there are few, otherwise
+those one exchange away from the worst and the best so far.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, islice
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +43,10 @@ PAIRS = 5000
 """Largest number of pairs of classes that the kernel compares; of more, a fixed choice."""
 NEAREST = 2
 """Number of the worst and of the best orders so far whose neighbors are candidates."""
-BOLDNESS = 1.0
+BOLDNESS = 2.0
 """Standard deviations by which a candidate's prediction is moved towards what is looked for."""
 LENGTHS = (0.25, 0.5, 1.0, 2.0)
-"""Length scales of the kernel, of which the likelihood chooses; 2 is the distance of an order from its reverse."""
+"""Length scales of the kernel, of which the likelihood chooses; an order is about 2 from its reverse."""
 NOISE = 0.05
 """Variance of the noise, as a share of the variance of the scores."""
 
@@ -142,15 +143,22 @@ class OrderSearch:
         return mean, deviation
 
     def _embedded(self, splits: Sequence[Split]) -> Floats:
-        """Splits as vectors: for each pair of classes which comes first, and how alike the tasks are."""
+        """Splits as vectors: which of two classes comes first, which are together, where each is, how tasks are alike."""
         tasks = np.array([task_of(split) for split in splits])
         first, second = np.triu_indices(tasks.shape[1], 1)
         if len(first) > PAIRS:
             kept = stable_random(0, "pairs of classes").permutation(len(first))[:PAIRS]
             first, second = first[kept], second[kept]
-        relations = np.sign(tasks[:, second] - tasks[:, first]) / math.sqrt(len(first))
+        relations = np.sign(tasks[:, second] - tasks[:, first]).astype(np.float64)
+        places = np.eye(len(self.sizes))[tasks].reshape(len(tasks), -1)
         alike = np.array([[between(self.similarity, split)] for split in splits])
-        return np.concatenate([relations, alike], axis=1)
+        return np.concatenate([_of_length_one(part) for part in (relations, relations == 0, places, alike)], axis=1)
+
+
+def _of_length_one(vectors: NDArray[Any]) -> Floats:
+    """Vectors scaled so that parts of any length have the same weight."""
+    scaled: Floats = vectors / math.sqrt(vectors.shape[1])
+    return scaled
 
 
 def task_of(split: Split) -> NDArray[np.int64]:
