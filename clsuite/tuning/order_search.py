@@ -143,7 +143,7 @@ class OrderSearch:
         return mean, deviation
 
     def _embedded(self, splits: Sequence[Split]) -> Floats:
-        """Splits as vectors: which of two classes comes first, which are together, where each is, how tasks are alike."""
+        """Splits as vectors: which of two classes is first, which are together, where each is, how tasks are alike."""
         tasks = np.array([task_of(split) for split in splits])
         first, second = np.triu_indices(tasks.shape[1], 1)
         if len(first) > PAIRS:
