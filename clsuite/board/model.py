@@ -89,6 +89,7 @@ class Run(_Model):
     """One published record.
 
     Attributes:
+        order: Name of its order if that is apart from the seed.
         record: Its file, relative to the leaderboard's folder.
         initial: Accuracy on each test part before any training, ``[C]``.
         accuracy: Accuracy on part j after learning task i, ``[T, C]``.
@@ -102,6 +103,7 @@ class Run(_Model):
 
     key: str
     seed: int
+    order: str = ""
     record: str
     badge: Badge
     notes: list[str]
@@ -118,6 +120,11 @@ class Run(_Model):
     stored_bytes: dict[str, int]
     seconds: float
     environment: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Its seed, and its order if that is apart from the seed."""
+        return f"{self.seed} order {self.order}" if self.order else str(self.seed)
 
     @property
     def kind(self) -> tuple[str, str]:

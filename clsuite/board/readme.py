@@ -110,7 +110,7 @@ def _line(benchmark: Benchmark, row: Row, columns: Sequence[Column]) -> list[str
         f"{row.rank.rank} ({rank_text(row.rank)})",
         f"[{markdown_text(row.method)}]({folder}){same}",
         *(_figure(row, column) for column in columns),
-        str(len(row.seeds)),
+        str(len({*row.seeds})),
         status_text(row),
     ]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from clsuite.config.paths import files_below
 from clsuite.errors import InputWarning, UserError, did_you_mean, warn_of
 from clsuite.records import RunRecord, read_record, why_untrue
+from clsuite.records.order import run_name
 from clsuite.report.consistency import ConsistencyCheck
 from clsuite.report.newest import newest_runs
 from clsuite.trackers.journal import FOLDER
@@ -48,9 +49,9 @@ def gather(places: Sequence[Path]) -> Gathered:
         if "judged_on" in record.config and path not in places:
             continue
         if record.status != "done":
-            unfinished.append(f"{record.status}: {record.method}, seed {record.seed} ({path})")
+            unfinished.append(f"{record.status}: {run_name(record)} ({path})")
         elif problem := why_untrue(record, path):
-            untrue.append(f"{record.method}, seed {record.seed}: the record '{path}' {problem}")
+            untrue.append(f"{run_name(record)}: the record '{path}' {problem}")
         elif record.key not in keys:
             keys.add(record.key)
             records[path] = record

@@ -16,7 +16,7 @@ import torch
 
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.backbones.state_hash import state_sha256
-from clsuite.backbones.vit import forward_flops
+from clsuite.backbones.vit import Backbone, forward_flops
 from clsuite.config.error_text import shown
 from clsuite.config.feature_store import feature_limit, shares_features
 from clsuite.config.spec import LARGEST_NUMBER
@@ -24,7 +24,6 @@ from clsuite.data.feature_files import FeatureFiles
 from clsuite.data.on_device import kept_bytes
 from clsuite.data.seal import table_sha256
 from clsuite.errors import InputWarning, UserError, is_foreign, warn_of
-from clsuite.learner.learner import Learner
 from clsuite.learner.options import TrainingSpec
 from clsuite.learner.shared_features import SharedFeatures
 from clsuite.plugin.base import Plugin
@@ -158,13 +157,13 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         evaluation=EvaluationSpec(**config["evaluation"]) if "evaluation" in config else None,
         curve_points=plan.curve_points,
         checkpoint_minutes=plan.checkpoint_minutes,
-        shared=_shared_features(learner, config["backbone"]["name"]) if plan.shares_features else None,
+        shared=shared_features(learner.backbone, config["backbone"]["name"]) if plan.shares_features else None,
     )
 
 
-def _shared_features(learner: Learner, name: str) -> SharedFeatures | None:
+def shared_features(backbone: Backbone, name: str) -> SharedFeatures | None:
     """The features on disk that runs share; None if sharing is disabled."""
-    return SharedFeatures(learner.backbone, FeatureFiles(feature_limit()), name) if shares_features() else None
+    return SharedFeatures(backbone, FeatureFiles(feature_limit()), name) if shares_features() else None
 
 
 def load_scenario(plan: RunPlan) -> Scenario:
