@@ -22,7 +22,7 @@ def data_files(board: Board) -> dict[str, bytes]:
 
 def _methods(benchmark: Benchmark) -> bytes:
     names = [metric.name for metric in benchmark.metrics]
-    head = ["rank", "rank_low", "rank_high", "method", "status", "seeds", "same_predictions_as"]
+    head = ["rank", "rank_low", "rank_high", "bound", "method", "title", "status", "seeds", "same_predictions_as"]
     parts = ("", "_low", "_high")
     lines: list[Sequence[Any]] = [[*head, *(f"{name}{part}" for name in names for part in parts)]]
     for row in benchmark.rows:
@@ -31,8 +31,9 @@ def _methods(benchmark: Benchmark) -> bytes:
             value for figure in figures for value in ((figure.mean, figure.low, figure.high) if figure else (None,) * 3)
         ]
         seeds = " ".join(str(seed) for seed in row.seeds)
+        ranks = (row.rank.rank, row.rank.low, row.rank.high) if row.rank else (None,) * 3
         lines.append([
-            row.rank.rank, row.rank.low, row.rank.high, row.method, row.badge, seeds, "; ".join(row.same_as), *cells,
+            *ranks, row.bound, row.method, row.title, row.badge, seeds, "; ".join(row.same_as), *cells,
         ])  # fmt: skip
     return _csv(lines)
 
