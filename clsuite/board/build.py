@@ -9,7 +9,8 @@ from pathlib import Path
 from textwrap import shorten
 
 from clsuite.board.confirmed import NONE, Confirmation, Confirmations, our_source
-from clsuite.board.model import Benchmark, Board, Bound, PluginUse, Rank, Reported, Row, Run, Tags
+from clsuite.board.headline import bound_of, headline_of
+from clsuite.board.model import Benchmark, Board, PluginUse, Rank, Reported, Row, Run, Tags
 from clsuite.board.papers import linked
 from clsuite.board.published import Published, read_published
 from clsuite.board.ranking import rank_rows
@@ -18,7 +19,6 @@ from clsuite.board.status import all_stale_notes, badge_of, badge_of_row, read_r
 from clsuite.board.titles import title_of
 from clsuite.config.yaml_models import load_yaml
 from clsuite.errors import UserError, printable
-from clsuite.metrics import LAST, PRIMARY
 from clsuite.metrics.variants import accuracy_over_time_weighted
 from clsuite.plugin.introspection import PluginSource, read_source
 from clsuite.plugin.loading import class_of, is_file
@@ -73,7 +73,7 @@ def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: C
         )
         for result in results.rows
     }
-    bounds = {method: _bound(mine[0].record) for method, mine in by_method.items()}
+    bounds = {method: bound_of(mine[0].record) for method, mine in by_method.items()}
     ranks = _ranks([row for row in results.rows if bounds[row.method] is None], headline)
     same = _same_predictions(group)
     rows = [
@@ -89,22 +89,6 @@ def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: C
         backbone=first.config.get("backbone", {}).get("name", ""), seeds=sorted({record.seed for record in records}),
         metrics=list(results.columns.values()), rows=rows,
     )  # fmt: skip
-
-
-def headline_of(kind: str) -> str:
-    """The column by which the rows of a board are ranked: of class-incremental streams, the last accuracy of papers.
-
-    Args:
-        kind: Kind of the board's stream.
-    """
-    return LAST if kind in ("class_incremental", "few_shot", "long_tailed", "online") else PRIMARY
-
-
-def _bound(record: RunRecord) -> Bound | None:
-    """Which bound a method is by the traits of its only plugin; None if it is none."""
-    source = our_source(record.plugins[0].name) if len(record.plugins) == 1 else None
-    bounds: dict[str, Bound] = {"upper bound": "upper", "lower bound": "lower"}
-    return bounds.get(source.traits.paper) if source else None
 
 
 def _ranks(rows: Sequence[ResultRow], headline: str) -> dict[str, Rank]:

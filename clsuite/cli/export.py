@@ -26,7 +26,7 @@ def make_table(places: Sequence[Path], form: str, columns: Sequence[str], out: P
     Raises:
         UserError: If a place has no record or a column is unknown.
     """
-    records = list(_gather(places).values())
+    records = list(gathered(places).values())
     if form == "text":
         if out is not None:
             raise UserError("-o needs --format csv, markdown or latex")
@@ -50,7 +50,7 @@ def make_plot(places: Sequence[Path], kind: str | None, out: Path | None, curve:
     Raises:
         UserError: If the records are of several benchmarks, the file's format is unknown, or there is nothing to plot.
     """
-    found = _gather(places)
+    found = gathered(places)
     records = list(found.values())
     if curve is not None and kind != "loss":
         raise UserError("--curve needs --kind loss")
@@ -110,7 +110,12 @@ def _panels(records: list[RunRecord]) -> dict[str, list[RunRecord]]:
     }
 
 
-def _gather(places: Sequence[Path]) -> dict[Path, RunRecord]:
+def gathered(places: Sequence[Path]) -> dict[Path, RunRecord]:
+    """The newest finished records of each method and seed; prints what is left out.
+
+    Raises:
+        UserError: If a place has no record, or records do not fit together.
+    """
     found = gather(places)
     chosen = newest_of(found, ", ".join(f"'{place}'" for place in places))
     warnings = make_console(stderr=True)

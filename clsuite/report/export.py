@@ -112,11 +112,11 @@ def latex_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
 
 
 def _latex(benchmark: str, records: Sequence[RunRecord], names: Sequence[str]) -> str:
-    head, *body = _lines(records, names, _latex_text, r"\textbf{{{}}}".format)
+    head, *body = _lines(records, names, latex_text, r"\textbf{{{}}}".format)
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_latex_text(benchmark)}: accuracies in \%, mean $\pm$ 95\,\% interval over seeds.}}",
+        rf"\caption{{{latex_text(benchmark)}: accuracies in \%, mean $\pm$ 95\,\% interval over seeds.}}",
         rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
         r"\toprule",
         f"{' & '.join(head)} \\\\",
@@ -159,7 +159,8 @@ def escape_text(text: str, table: Mapping[str, str]) -> str:
     return "".join(table.get(character, character) for character in line)
 
 
-def _latex_text(text: str) -> str:
+def latex_text(text: str) -> str:
+    """A text on one line with all LaTeX escaped, and with the symbols of tables as commands."""
     escaped = escape_text(text, LATEX)
     for word, command in LATEX_WORDS.items():
         escaped = escaped.replace(word, command)

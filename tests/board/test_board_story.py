@@ -11,7 +11,8 @@ import pytest
 from published_records import make_record
 from site_board import METRICS, board, bound, row
 
-from clsuite.board.build import build_board, headline_of
+from clsuite.board.build import build_board
+from clsuite.board.headline import headline_of
 from clsuite.board.layout import Leaderboard
 from clsuite.board.model import Benchmark, Board, Rank, Row
 from clsuite.board.publish import add_records
