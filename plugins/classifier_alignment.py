@@ -56,8 +56,8 @@ class ClassifierAlignment(Plugin):
         centroids: Number of centroids of a class (HiDe: 10).
         ridge: What is added to the variances for the draws (SLCA: 1e-4).
         ridge_kind: ``relative`` to the Gaussian's mean variance, or ``absolute`` (all codes).
-        means: ``nearness`` scales the means of older tasks' classes towards zero, down to nine tenths (SLCA); ``plain``
-            leaves them.
+        means: ``nearness`` scales the means of older tasks' classes towards zero (SLCA); ``plain`` leaves them.
+        least_factor: Where the factor of ``nearness`` begins; it grows to 1 for the newest task (SLCA's code: 0.9).
         logits: What is trained: ``normalized`` (divided by the mean norm of a task's logits and by ``temperature``,
             SLCA), ``plain``, or ``cosine`` (``scale`` times the cosines, whatever the scale of the head).
         temperature: Of normalized logits (SLCA: 0.1).
@@ -94,6 +94,7 @@ class ClassifierAlignment(Plugin):
         ridge: float = 1e-4,
         ridge_kind: Literal["relative", "absolute"] = "relative",
         means: Literal["nearness", "plain"] = "nearness",
+        least_factor: float = 0.9,
         logits: Literal["normalized", "plain", "cosine"] = "normalized",
         temperature: float = 0.1,
         scale: float = 20.0,
@@ -105,12 +106,13 @@ class ClassifierAlignment(Plugin):
         check_range("classifier_alignment", at_least=1, epochs=epochs, samples=samples, centroids=centroids)
         check_range("classifier_alignment", at_least=1, batch_size=1 if batch_size is None else batch_size)
         check_range("classifier_alignment", at_least=1, period=1 if period is None else period)
-        check_range("classifier_alignment", at_least=0, weight_decay=weight_decay)
+        check_range("classifier_alignment", at_least=0, weight_decay=weight_decay, least_factor=least_factor)
         self._settings = AlignmentSettings(lr, epochs, samples, batch_size, weight_decay=weight_decay, period=period)
         self._keeps: Any = {"kind": covariance, "ridge": ridge, "ridge_kind": ridge_kind, "centroids": centroids}
         kinds = {"normalized": task_normalized(temperature), "plain": plain_logits, "cosine": scaled_cosine(scale)}
         self._logits = kinds[logits]
-        self.batches, self.means, self.groups, self.next_task = batches, means, groups, next_task
+        self.batches, self.means, self.least_factor = batches, means, least_factor
+        self.groups, self.next_task = groups, next_task
         self._swap = WeightSwap()
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
@@ -138,7 +140,7 @@ class ClassifierAlignment(Plugin):
         if task.index > 0:
             sizes, old = learner.head.sizes, learner.scenario.seen_classes(task.index)
             settings = replace(self._settings, batches=old) if self.batches == "old" else self._settings
-            factors = nearness(sizes) if self.means == "nearness" else None
+            factors = nearness(sizes, self.least_factor) if self.means == "nearness" else None
             groups = None if self.groups == "all" else [len(sizes) - 1]
             given = learner, self._gaussians, settings, generator
             align_head(*given, logits=self._logits, factors=factors, groups=groups)

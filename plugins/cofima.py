@@ -43,6 +43,8 @@ class CoFiMA(SLCA):
         samples: Number of features drawn for each class in an epoch, and of features in a batch (authors: 256).
         temperature: Temperature of the normalized logits (authors: 0.1; 0.05 on Cars).
         weight_decay: Weight decay of the alignment (authors: 5e-4).
+        ridge: As of `slca`, like the next one.
+        least_factor: Where the factor of older classes' means begins.
         milestone: Share of a task's epochs after which both learning rates are a tenth (authors: 18 of 20 epochs); null
             leaves it out, as does a benchmark that names a schedule.
     """
@@ -68,9 +70,11 @@ class CoFiMA(SLCA):
         samples: int = 256,
         temperature: float = 0.1,
         weight_decay: float = 5e-4,
+        ridge: float = 1e-4,
+        least_factor: float = 0.9,
         milestone: float | None = 0.9,
     ) -> None:
-        super().__init__(lr, head_lr, epochs, samples, temperature, weight_decay, milestone)
+        super().__init__(lr, head_lr, epochs, samples, temperature, weight_decay, ridge, least_factor, milestone)
         check_range("cofima", at_least=0, at_most=1, alpha=alpha)
         check_range("cofima", above=0, fisher_limit=fisher_limit)
         self.alpha, self.merge = alpha, merge

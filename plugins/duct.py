@@ -34,13 +34,13 @@ class DUCT(Plugin):
       between the classes of the task and those of each earlier one, whose cost is the distance of their means in the
       pre-trained network, carries the new rows to the old classes: ``(1 - share) * old + share * transported``.
 
-    In domain-incremental streams, the paper's, each domain has rows of its own and a class scores as its best row does.
+    In domain-incremental streams, the paper's, each domain has rows of its own, the best of which is a class's score.
     Where classes come once, as in the authors' port to such streams (PILOT), there is one row a class.
 
     What differs from that port: it multiplies exponentials of distances of tens over 0.02, which are all 0, so that
-    nothing is transported; here logarithms are added. Its transported rows are sums over weights of 1/n; here they are
-    weighted means. Its new rows start from 0, which has no direction; here from N(0, 0.02). Its second rate is never
-    used: 0.1 is, and a third of it in the first five epochs of either training. Here no feature is of augmented images.
+    nothing is transported; here logarithms are added. Its transported rows are sums over weights of 1/n; here weighted
+    means. Its new rows start from 0, which has no direction; here from N(0, 0.02). Its second rate is never used: 0.1
+    is, and a third of it in the first five epochs of either training. Here no feature is of augmented images.
 
     Args:
         lr: Learning rate of the backbone (authors: a hundredth of the head's).
@@ -50,7 +50,7 @@ class DUCT(Plugin):
         regularization: Strength of the entropy in the transport (authors: 0.02).
         cost: Distances of means as they are (``distance``, authors), or divided by the largest one (``relative``).
         epochs: Number of epochs of the second training (authors: 5); 0 leaves it out.
-        retrain_lr: Its learning rate (authors: 0.1/3 in effect).
+        retrain_lr: Its learning rate, with the momentum of the first (authors: 0.1/3 in effect).
         weight_decay: Its weight decay (authors: 5e-4).
     """
 
@@ -94,7 +94,8 @@ class DUCT(Plugin):
         weight_decay: float = 5e-4,
     ) -> None:
         super().__init__()
-        check_range("duct", above=0, lr=lr, head_lr=head_lr, regularization=regularization, retrain_lr=retrain_lr)
+        check_range("duct", above=0, lr=lr, head_lr=head_lr, retrain_lr=retrain_lr)
+        check_range("duct", at_least=1e-4, regularization=regularization)
         check_range("duct", at_least=0, scale=scale, epochs=epochs, weight_decay=weight_decay)
         check_range("duct", at_least=0, at_most=1, share=share)
         self.lr, self.head_lr, self.scale, self.share = lr, head_lr, scale, share
@@ -142,7 +143,6 @@ class DUCT(Plugin):
 
     @property
     def _sizes(self) -> list[int]:
-        """Classes of each task learned."""
         return [len(classes) for classes in self._classes]
 
     @staticmethod
@@ -159,7 +159,7 @@ class DUCT(Plugin):
         """Train the head on the features of the merged backbone."""
         features, labels = learner.features_of(task.train), learner.labels_of(task.train)
         head, generator = list(learner.head.parameters()), learner.generator("duct")
-        optimizer = torch.optim.SGD(head, lr=self.retrain_lr, momentum=0.9, weight_decay=self.weight_decay)
+        optimizer = torch.optim.SGD(head, self.retrain_lr, learner.options.optimizer.momentum, 0.0, self.weight_decay)
         for _ in range(self.epochs):
             for chosen in torch.randperm(len(labels), generator=generator).split(learner.options.batch_size):
                 logits, own = learner.head(features[chosen]), labels[chosen]

@@ -110,6 +110,7 @@ class EASE(Plugin):
         self._add(learner, task.index)
         if task.index:
             learner.head.reset(learner.generator("ease head"))
+            learner.optimizer_policy.forget("head.")  # also where it is carried on: the head begins anew
 
     def _add(self, learner: Learner, index: int) -> None:
         for module in self.modules:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -17,9 +16,7 @@ from clsuite.plugin.helpers import (
     TaskIdentity,
     align_head,
     check_alignable,
-    mean_of,
     self_contrast,
-    weights_of,
 )
 
 FORMS: dict[str, dict[str, Any]] = {  # how each kind of module is built
@@ -34,19 +31,18 @@ class HiDe(Plugin):
     Wang et al., "Hierarchical decomposition of prompt-based continual learning: rethinking obscured sub-optimality"
     (NeurIPS 2023), HiDe-Prompt; Wang et al., "HiDe-PET" (2024), other modules, without its shared one for the task.
 
-    * Within-task prediction: the backbone is frozen. Each task trains a module of its own, which starts from the
-      previous task's, by the cross-entropy over its classes plus ``contrast`` times the cross-entropy of the products
-      of features and stored centroids among each other, by the temperature, against the diagonal. Afterwards it becomes
-      ``(1 - momentum)`` of itself and ``momentum`` of the mean of the earlier modules, which never change again.
+    * Within-task prediction: each task trains a module of its own, which starts from the previous task's, by the
+      cross-entropy over its classes plus ``contrast`` times that of the products of features and stored centroids among
+      each other, by the temperature, against the diagonal. Then it becomes ``(1 - momentum)`` of itself and
+      ``momentum`` of the mean of earlier modules, which never change again. The backbone is frozen.
     * Task identity: two layers with twice the width between them and a linear one are trained on features of the
       backbone without any module, first on the task's classes alone, then on features drawn for all classes. The class
       that they predict for a test image says whose module it is given.
     * Task-adaptive prediction: the head is aligned on features under each class's own module, and goes on so.
 
-    Features are drawn around k-means centroids of each class, with variances. The authors' code then trains on as many
-    batches as there were classes before the task; the paper, and the default here, on all that is drawn. ReLU between
-    the layers that tell the task is ours; their features are not augmented. From the second task on, the authors' rate
-    of the head is a tenth of the prompts' (``optimizer.head_lr``). The contrast is nearly 0, or large.
+    Features are drawn around k-means centroids of each class. The authors' code then trains on as many batches as there
+    were classes before the task; the paper, and the default here, on all. ReLU between the layers that tell the task is
+    ours. From the second task on, the authors' head has a tenth of the prompts' rate (``optimizer.head_lr``).
 
     Args:
         pet: ``prefix`` (HiDe-Prompt: keys and values, one softmax with the tokens), ``lora`` (HiDe-LoRA: on key and
@@ -64,6 +60,7 @@ class HiDe(Plugin):
         task_epochs: Epochs of the task identity on real features (authors: 20).
         task_lr: Their learning rate, with Adam (authors: 5e-4).
         task_samples: As ``samples``, for the task identity (authors: a batch of 24).
+        ridge: Share of the mean variance of a centroid that is added to its variances for the draws.
     """
 
     traits = Traits(
@@ -107,6 +104,7 @@ class HiDe(Plugin):
         task_samples: int = 24,
         task_epochs: int = 20,
         task_lr: float = 5e-4,
+        ridge: float = 1e-4,
     ) -> None:
         super().__init__()
         given = fill_defaults("hide", self.traits, pet=pet, size=size, blocks=blocks, momentum=momentum)
@@ -114,10 +112,10 @@ class HiDe(Plugin):
         self._build = {"kind": pet, "size": given["size"], "blocks": given["blocks"], **FORMS.get(pet, {})}
         check_range("hide", at_least=0, at_most=1, momentum=self.momentum)
         check_range("hide", at_least=0, contrast=contrast)
-        check_range("hide", above=0, temperature=temperature, lr=lr, task_lr=task_lr)
-        whole = {"samples": samples, "epochs": epochs, "task_samples": task_samples, "task_epochs": task_epochs}
-        check_range("hide", at_least=1, centroids=centroids, **whole)
-        self.contrast, self.temperature, self.centroids = contrast, temperature, centroids
+        check_range("hide", above=0, temperature=temperature, lr=lr, task_lr=task_lr, ridge=ridge)
+        check_range("hide", at_least=1, samples=samples, epochs=epochs, centroids=centroids)
+        check_range("hide", at_least=1, task_samples=task_samples, task_epochs=task_epochs)
+        self.contrast, self.temperature, self.centroids, self.ridge = contrast, temperature, centroids, ridge
         self.task_samples, self.task_epochs, self.task_lr = task_samples, task_epochs, task_lr
         self.batches, self._settings = batches, AlignmentSettings(lr, epochs, samples)
 
@@ -128,7 +126,8 @@ class HiDe(Plugin):
         self.modules: list[PET] = []
         self._query = FrozenQuery(learner, self.modules)
         width, generator = learner.backbone.width, learner.generator("hide identity")
-        self._plain, self._prompted = (ClassGaussians(width, "centroids", centroids=self.centroids) for _ in range(2))
+        kept: Any = ("centroids", self.ridge, "relative", self.centroids)
+        self._plain, self._prompted = ClassGaussians(width, *kept), ClassGaussians(width, *kept)
         self.identity = TaskIdentity(width, len(scenario.classes), generator)
         learner.register_plugin_module(self, "identity", self.identity, role="features")
 
@@ -159,7 +158,7 @@ class HiDe(Plugin):
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Average the module, learn to tell the task, and align the head."""
         if task.index > 0:
-            move_towards(self.modules[-1], self.modules[:-1], self.momentum)
+            self.modules[-1].move_towards(self.modules[:-1], self.momentum)
         plain, labels = self._query.of_rows(task.train), learner.labels_of(task.train)
         generator = learner.generator("hide alignment")
         self._plain.add(plain, labels, generator)
@@ -168,9 +167,10 @@ class HiDe(Plugin):
         self.identity.learn(plain, labels, task.index, epochs=epochs, lr=lr, batch_size=size, generator=generator)
         learner.count_gradients(epochs * len(labels))
         if task.index > 0:
-            old = None if self.batches == "all" else learner.seen - len(task.classes)
-            settings = replace(self._settings, batches=old)
-            self.identity.align(self._plain, replace(settings, samples=self.task_samples), generator)
+            settings = replace(
+                self._settings, batches=None if self.batches == "all" else learner.seen - len(task.classes)
+            )
+            self.identity.align(learner, self._plain, replace(settings, samples=self.task_samples), generator)
             align_head(learner, self._prompted, settings, generator)
 
     @torch.no_grad()
@@ -190,11 +190,3 @@ class HiDe(Plugin):
     def stored_bytes(self) -> dict[str, int]:
         """Bytes of the modules and the layers that tell the task, and of the centroids of both kinds of features."""
         return super().stored_bytes() | {"statistics": self._plain.bytes + self._prompted.bytes}
-
-
-@torch.no_grad()
-def move_towards(module: PET, others: Sequence[PET], share: float) -> None:
-    """Move the parameters of a module by a share towards the mean of others' of the same kind."""
-    mean = mean_of([weights_of(other) for other in others])
-    for name, value in module.named_parameters():
-        value.lerp_(mean[name], share)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -22,19 +21,18 @@ class InfLoRA(Plugin):
     code. Keys and values of each block get ``W x + B A x``. In each task A is fixed, the same for keys and values, and
     B begins with zero and is trained with the head. No exemplars are kept.
 
-    * Start of a task: C is the mean of ``x x'`` over all tokens of the task's images, x being the input
-      of the attention. Of ``C`` without what lies in the space of earlier inputs, the first left singular vectors,
-      divided by the root of 3 (authors' code), are the rows of A. The first task has no such space.
-    * End of a task (DualGPM): the space is a basis M of the directions that earlier inputs use,
-      to which directions are added until a share of the energy is kept, which rises over the stream from ``energy``
-      to 1. Once it has more than half of all directions, M becomes a basis of the others, the free ones, from which
-      directions are taken. Where fewer than ``rank`` directions are free, further rows of A are zero.
+    * Start of a task: C is the mean of ``x x'`` over all tokens of the task's images, x being the input of the
+      attention. Of ``C`` without what lies in the space of earlier inputs, the first left singular vectors are, scaled,
+      the rows of A. The first task has no such space.
+    * End of a task (DualGPM): the space is a basis M of the directions that earlier inputs use, to which directions are
+      added until a share of the energy is kept, which rises over the stream from ``energy`` to 1. Once it has more than
+      half of all directions, M becomes a basis of the free ones, from which directions are taken. Where fewer than
+      ``rank`` are free, further rows of A are zero.
     * The head's logits of all classes are compared. The branch is added to the weights when the next task begins.
 
-    The code decomposes ``C``, whose singular values are the squares of those of the inputs, and squares them again, so
-    that its share keeps far fewer directions than the paper's rule, GPM's on the inputs themselves. The default is the
-    code's, with which the published numbers were made, and ``criterion: paper`` is the other. The code takes C from
-    augmented images of one shuffled pass (``augmented: true``); here by default no draw decides the space.
+    The code decomposes ``C``, whose singular values are the squares of the inputs', and squares them again: its share
+    keeps far fewer directions than the paper's rule, GPM's on the inputs. The default is the code's, which made the
+    published numbers (``criterion``). It takes C from augmented images (``augmented``); here no draw decides.
 
     The traits set what the authors train with: the cross-entropy over the current task's classes, Adam without weight
     decay, and a quarter of a cosine over the epochs. Learning rate, epochs and batch size are the benchmark's (authors:
@@ -45,11 +43,11 @@ class InfLoRA(Plugin):
     Args:
         rank: Rows of A (authors: 10; 30 on DomainNet).
         energy: Share of the energy that the space keeps at first (authors: 0.95; 0.98 on ImageNet-R).
-        criterion: Whose energy it is: of the squared singular values of C (``code``) or of the inputs (``paper``).
+        criterion: Whose energy it is: of C's squared singular values (``code``) or of the inputs (``paper``).
         blocks: The transformer blocks that get a branch: ``all`` (the paper's), ``0-4``.
-        retain: Whether the free directions are kept once they are the fewer (DualGPM); otherwise always those in use
-            (GPM).
+        retain: Whether the free directions are kept once they are fewer (DualGPM), or always those in use (GPM).
         augmented: Whether C is taken from augmented images.
+        length: Length of A's rows (authors' code: 1/sqrt(3)).
     """
 
     traits = Traits(
@@ -75,12 +73,14 @@ class InfLoRA(Plugin):
         blocks: str = "all",
         retain: bool = True,
         augmented: bool = False,
+        length: float = 0.5773502691896258,
     ) -> None:
         super().__init__()
         check_range("inflora", at_least=1, rank=rank)
         check_range("inflora", above=0, at_most=1, energy=energy)
+        check_range("inflora", above=0, length=length)
         self.rank, self.energy, self.criterion, self.blocks = rank, energy, criterion, blocks
-        self.retain, self.augmented = retain, augmented
+        self.retain, self.augmented, self.length = retain, augmented, length
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone and attach the branch, keys and values with the same A."""
@@ -108,7 +108,7 @@ class InfLoRA(Plugin):
                 values.zero_()
         moments = token_covariances(learner, task.train, self._numbers, self.augmented)
         for number, moment, basis, free in zip(self._numbers, moments, self._bases, self._free, strict=True):
-            rows = free_directions(moment, basis, free, self.rank) / math.sqrt(3)
+            rows = self.length * free_directions(moment, basis, free, self.rank)
             down = self.branch.parts[f"{number}_k"].down
             assert isinstance(down, nn.Parameter)
             down.copy_(rows)

@@ -113,6 +113,7 @@ class SPet(Plugin):
         self._add(learner, task.index)
         if task.index and self._owns and self.head_start == "fresh":
             learner.head.reset(learner.generator("s_pet head"))
+            learner.optimizer_policy.forget("head.")  # also where it is carried on: the head begins anew
 
     def _add(self, learner: Learner, index: int) -> None:
         for module in self.modules:
@@ -153,7 +154,8 @@ class SPet(Plugin):
         with learner.autocast(), only(self.modules, index):
             features: Tensor = learner.backbone(batch.images[own]).float()
         if not self._owns:
-            return self._shared(learner, features)
+            answer: Tensor = learner.head(features)[:, : learner.seen].float()
+            return answer
         logits = torch.full((len(own), learner.seen), -2 * BELOW_ALL, device=features.device)
         order = [*(number for number in range(len(self._heads)) if number != index), index]
         for number in order:  # the selected task comes last, and overwrites other tasks' logits of its classes
@@ -162,11 +164,6 @@ class SPet(Plugin):
                 answers = self._heads[number].to(features.device)(features)
             logits[:, classes] = answers if number == index else answers - BELOW_ALL
         return logits
-
-    @staticmethod
-    def _shared(learner: Learner, features: Tensor) -> Tensor:
-        answer: Tensor = learner.head(features)[:, : learner.seen].float()
-        return answer
 
     def stored_bytes(self) -> dict[str, int]:
         """Bytes of modules, centroids and stored classifiers."""

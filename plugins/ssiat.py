@@ -74,6 +74,7 @@ class SSIAT(Plugin):
         samples: Features drawn for each class in an epoch, and features in a batch (authors: 256).
         ridge: Added to the variances for the draws (authors: 1e-3).
         align_decay: Weight decay of the alignment (authors: 5e-4).
+        least_factor: Where the factor of older classes' means begins; it grows to 1 (authors: 0.9).
     """
 
     traits = Traits(
@@ -115,16 +116,18 @@ class SSIAT(Plugin):
         samples: int = 256,
         ridge: float = 1e-3,
         align_decay: float = 5e-4,
+        least_factor: float = 0.9,
     ) -> None:
         super().__init__()
         check_range("ssiat", at_least=1, first_epochs=first_epochs, later_epochs=later_epochs)
         check_range("ssiat", at_least=1, size=size, align_epochs=align_epochs, samples=samples)
         check_range("ssiat", above=0, scale=scale, sigma=sigma, floor=floor, align_lr=align_lr, ridge=ridge)
-        check_range("ssiat", at_least=0, margin=margin, align_decay=align_decay)
+        check_range("ssiat", at_least=0, margin=margin, align_decay=align_decay, least_factor=least_factor)
         self.size, self.blocks, self.scale, self.margin, self.ridge = size, blocks, scale, margin, ridge
         self.first_epochs, self.later_epochs = first_epochs, later_epochs
         self.sigma, self.sigma_kind, self.floor = sigma, sigma_kind, floor
         self._alignment = AlignmentSettings(align_lr, align_epochs, samples, weight_decay=align_decay)
+        self.least_factor = least_factor
         self._before: Tensor | None = None
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
@@ -163,7 +166,7 @@ class SSIAT(Plugin):
             known.means, self._before = moved, None
         known.add(features, learner.labels_of(task.train))
         if task.index:
-            factors = nearness(learner.head.sizes)
+            factors = nearness(learner.head.sizes, self.least_factor)
             align_head(learner, known, self._alignment, learner.generator("ssiat alignment"), factors=factors)
 
     def _width(self, means: Tensor) -> float:

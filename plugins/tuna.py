@@ -67,6 +67,7 @@ class TUNA(Plugin):
         align_decay: Weight decay of the alignment (authors: 5e-4).
         period: Epochs until the alignment's rate is zero; null takes all of them.
         means: ``plain`` (authors on CIFAR-100), or ``nearness``: older classes' means nearer to zero.
+        least_factor: Where ``nearness`` begins, as in SLCA (0.9).
         ridge: Added to the variances for the draws (authors: 1e-4).
     """
 
@@ -106,6 +107,7 @@ class TUNA(Plugin):
         align_decay: float = 5e-4,
         period: int | None = None,
         means: Literal["plain", "nearness"] = "plain",
+        least_factor: float = 0.9,
         ridge: float = 1e-4,
     ) -> None:
         super().__init__()
@@ -113,7 +115,8 @@ class TUNA(Plugin):
         check_range("tuna", above=0, scale=scale, align_lr=align_lr, ridge=ridge)
         check_range("tuna", at_least=0, margin=margin, orthogonality=orthogonality, align_decay=align_decay)
         self.size, self.blocks, self.scale, self.margin = size, blocks, scale, margin
-        self.orthogonality, self.samples, self.means, self.ridge = orthogonality, samples, means, ridge
+        self.orthogonality, self.samples = orthogonality, samples
+        self.means, self.least_factor, self.ridge = means, least_factor, ridge
         self._alignment = AlignmentSettings(align_lr, align_epochs, weight_decay=align_decay, period=period)
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
@@ -155,7 +158,7 @@ class TUNA(Plugin):
         self.adapters.fill(self._universal, {name: elected(values) for name, values in kept.items()})
         if task.index:
             settings = replace(self._alignment, samples=self.samples or 5 * learner.options.batch_size)
-            factors = nearness(learner.head.sizes) if self.means == "nearness" else None
+            factors = nearness(learner.head.sizes, self.least_factor) if self.means == "nearness" else None
             align_head(learner, self._gaussians, settings, learner.generator("tuna alignment"), factors=factors)
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:

@@ -30,7 +30,7 @@ class AlignmentSettings:
         samples: Features drawn of each Gaussian in an epoch.
         batch_size: Features of a batch; by default as many as `samples`.
         batches: Largest number of batches of an epoch, for codes that use a part of what they draw; all by default.
-        momentum: Of SGD.
+        momentum: Of SGD; by default that of the training (``training.optimizer.momentum``), as in all codes.
         weight_decay: Of SGD.
         period: Epochs until the cosine is at zero; by default all of them.
     """
@@ -40,7 +40,7 @@ class AlignmentSettings:
     samples: int = 256
     batch_size: int | None = None
     batches: int | None = None
-    momentum: float = 0.9
+    momentum: float | None = None
     weight_decay: float = 5e-4
     period: int | None = None
 
@@ -75,33 +75,32 @@ def align_head(
         def scores(features: Tensor) -> Tensor:
             return answer(head, features)[:, : learner.seen]
 
-        train_on_drawn(parameters, scores, gaussians, settings, generator, learner.device, factors)
+        train_on_drawn(learner, parameters, scores, gaussians, settings, generator, factors)
 
 
 def train_on_drawn(
+    learner: Learner,
     parameters: Sequence[nn.Parameter],
     scores: Callable[[Tensor], Tensor],
     gaussians: ClassGaussians,
     settings: AlignmentSettings,
     generator: torch.Generator,
-    device: torch.device,
     factors: Tensor | None = None,
 ) -> None:
     """Train some parameters on features drawn from Gaussians, by the cross-entropy.
 
     Args:
+        learner: The learner, for its device and the momentum of its training.
         parameters: What is trained.
         scores: Logits of features, by label.
         gaussians: As of `align_head`, like all that follow.
         settings: How it is trained.
         generator: Source of the features and their order.
-        device: Where is computed.
         factors: What the means are multiplied with.
     """
-    draw = gaussians.sampler(factors)
-    optimizer = torch.optim.SGD(
-        parameters, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
+    draw, device = gaussians.sampler(factors), learner.device
+    momentum = learner.options.optimizer.momentum if settings.momentum is None else settings.momentum
+    optimizer = torch.optim.SGD(parameters, lr=settings.lr, momentum=momentum, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.period or settings.epochs)
     for _ in range(settings.epochs):
         features, labels = draw(settings.samples, generator)
@@ -154,14 +153,15 @@ def head_values(learner: Learner) -> dict[str, Tensor]:
     return {f"head.{name}": value.detach().clone() for name, value in learner.head.named_parameters()}
 
 
-def nearness(sizes: Sequence[int]) -> Tensor:
-    """Factor of each class's mean (SLCA): it grows with the task from nine tenths to 1 for the newest one.
+def nearness(sizes: Sequence[int], least: float) -> Tensor:
+    """Factor of each class's mean (SLCA): it grows in equal steps with the task, to 1 for the newest one.
 
     Args:
         sizes: Number of classes of each task, as in ``learner.head.sizes``.
+        least: Where it begins, one step before the first task (SLCA's code: 0.9).
     """
     tasks = torch.arange(1, len(sizes) + 1).repeat_interleave(torch.tensor(sizes))
-    return 0.9 + 0.1 * tasks / len(sizes)
+    return least + (1 - least) * tasks / len(sizes)
 
 
 def plain_logits(head: Head, features: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from clsuite.learner.alignment import AlignmentSettings, train_on_drawn
 from clsuite.learner.class_gaussians import ClassGaussians
+from clsuite.learner.learner import Learner
 from clsuite.learner.precision import full_precision
 
 
@@ -87,10 +88,12 @@ class TaskIdentity(nn.Module):
                 optimizer.step()
         self._rest()
 
-    def align(self, gaussians: ClassGaussians, settings: AlignmentSettings, generator: torch.Generator) -> None:
+    def align(
+        self, learner: Learner, gaussians: ClassGaussians, settings: AlignmentSettings, generator: torch.Generator
+    ) -> None:
         """Train all layers on features drawn for all classes learned; arguments as of `align_head`."""
         self.requires_grad_(True)
-        train_on_drawn(list(self.parameters()), self, gaussians, settings, generator, self.owners.device)
+        train_on_drawn(learner, list(self.parameters()), self, gaussians, settings, generator)
         self._rest()
 
     def _rest(self) -> None:

@@ -78,6 +78,12 @@ class PET(nn.Module, ABC):
         for mine, theirs in zip(self.parameters(), other.parameters(), strict=True):
             mine.lerp_(theirs, 1 - decay)
 
+    @torch.no_grad()
+    def move_towards(self, others: Sequence[PET], share: float) -> None:
+        """Move the parameters by a share towards the mean of those of other modules of the same kind and size."""
+        for mine, *theirs in zip(self.parameters(), *(other.parameters() for other in others), strict=True):
+            mine.lerp_(torch.stack([1 / len(others) * value.to(mine.device) for value in theirs]).sum(dim=0), share)
+
     @property
     def numel(self) -> int:
         """Number of parameters."""

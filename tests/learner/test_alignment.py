@@ -44,8 +44,8 @@ def generator() -> torch.Generator:
 
 
 def test_older_means_are_drawn_nearer_to_zero() -> None:
-    torch.testing.assert_close(nearness([2, 1]), torch.tensor([0.95, 0.95, 1.0]))
-    torch.testing.assert_close(nearness([3]), torch.ones(3))
+    torch.testing.assert_close(nearness([2, 1], 0.9), torch.tensor([0.95, 0.95, 1.0]))
+    torch.testing.assert_close(nearness([3], 0.9), torch.ones(3))
 
 
 def test_logits_are_divided_by_the_mean_norm_of_the_tasks() -> None:
@@ -67,7 +67,7 @@ def test_the_head_is_trained_as_a_plain_loop_does(make_stream: Any, scenario: Sc
     known, head = gaussians_of(learner, scenario), learner.head
     plain = [(group.weight.detach().clone(), group.bias.detach().clone()) for group in head.groups]
     settings = AlignmentSettings(0.02, epochs=3, samples=8, batch_size=5, batches=4, weight_decay=0.01, period=2)
-    align_head(learner, known, settings, generator(), logits=task_normalized(0.5), factors=nearness(head.sizes))
+    align_head(learner, known, settings, generator(), logits=task_normalized(0.5), factors=nearness(head.sizes, 0.9))
 
     values = [value.requires_grad_() for pair in plain for value in pair]
     optimizer = torch.optim.SGD(values, lr=0.02, momentum=0.9, weight_decay=0.01)
@@ -104,3 +104,8 @@ def test_only_the_chosen_groups_move_and_what_was_frozen_stays_so(make_stream: A
     }  # fmt: skip
     assert all(value.grad is None for value in learner.parameters())
     assert all(torch.equal(one, other) for one, other in zip(body, learner.backbone.parameters(), strict=True))
+
+
+def test_means_are_drawn_from_the_given_factor_on() -> None:
+    torch.testing.assert_close(nearness([1, 1], 0.5), torch.tensor([0.75, 1.0]))
+    torch.testing.assert_close(nearness([2, 1, 1], 1.0), torch.ones(4))

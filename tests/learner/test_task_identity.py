@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import torch
 
+from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.helpers import AlignmentSettings, ClassGaussians, TaskIdentity
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+LEARNER: Any = SimpleNamespace(device=torch.device("cpu"), options=TrainingSpec())
+"""What an alignment asks a learner for."""
 
 
 def clouds(labels: list[int], each: int = 20) -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,7 +33,7 @@ def taught() -> TaskIdentity:
         known.add(features, labels, seeded(task))
         identity.learn(features, labels, task, epochs=10, lr=5e-3, batch_size=8, generator=seeded(task))
         if task:
-            identity.align(known, AlignmentSettings(lr=5e-3, epochs=10, samples=16), seeded(task))
+            identity.align(LEARNER, known, AlignmentSettings(lr=5e-3, epochs=10, samples=16), seeded(task))
     return identity
 
 

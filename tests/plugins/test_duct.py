@@ -178,7 +178,7 @@ def test_the_second_training_is_counted(make_stream: Any, scenario: Scenario) ->
     [
         ({"lr": 0.0}, r"lr is 0\.0, but must be above 0"),
         ({"share": 1.5}, r"share is 1\.5, but must be"),
-        ({"regularization": 0.0}, r"regularization is 0\.0, but must be above 0"),
+        ({"regularization": 0.0}, r"regularization is 0\.0, but must be at least 0\.0001"),
         ({"epochs": -1}, r"epochs is -1, but must be at least 0"),
     ],
 )

@@ -16,7 +16,7 @@ from clsuite.plugin.catalog import find_plugin
 from clsuite.plugin.compatibility import check_method
 from clsuite.plugin.helpers import weights_of
 from clsuite.scenarios import Scenario, Task
-from clsuite_plugins.hide import HiDe, move_towards
+from clsuite_plugins.hide import HiDe
 
 SMALL: dict[str, Any] = {
     "blocks": "all",
@@ -77,12 +77,15 @@ def test_without_momentum_a_module_stays_as_it_was_trained(make_stream: Any) -> 
 
 
 def test_moving_towards_the_mean_of_two_by_hand() -> None:
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32, depth=1)
+    modules = [build_pet("ia3", model, size=1, blocks="all", generator=torch.Generator()) for _ in range(3)]
     with torch.no_grad():
-        modules = [torch.nn.Linear(1, 1, bias=False) for _ in range(3)]
         for module, value in zip(modules, (1.0, 3.0, 10.0), strict=True):
-            module.weight.fill_(value)
-    move_towards(modules[2], modules[:2], 0.1)  # type: ignore[arg-type]
-    assert modules[2].weight.item() == pytest.approx(0.9 * 10 + 0.1 * 2)
+            for values in module.parameters():
+                values.fill_(value)
+    modules[2].move_towards(modules[:2], 0.1)
+    for values in modules[2].parameters():
+        torch.testing.assert_close(values, torch.full_like(values, 0.9 * 10 + 0.1 * 2))
 
 
 def test_each_image_is_answered_with_the_module_of_the_task_that_is_inferred(

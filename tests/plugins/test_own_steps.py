@@ -11,7 +11,9 @@ from clsuite.plugin import Plugin
 from clsuite_plugins.acl import ACL
 from clsuite_plugins.cl_lora import CLLoRA
 from clsuite_plugins.duct import DUCT
+from clsuite_plugins.ease import EASE
 from clsuite_plugins.inflora import InfLoRA
+from clsuite_plugins.s_pet import SPet
 from clsuite_plugins.sema import SEMA
 
 
@@ -33,6 +35,8 @@ class Look(Plugin):
     [
         (DUCT(epochs=1), ("backbone.", "head."), ()),
         (InfLoRA(rank=2), ("plugin_modules.",), ("head.groups.0.weight",)),
+        (EASE(), ("head.",), ()),
+        (SPet("lora"), ("head.",), ()),
         (CLLoRA(rank=2), ("head.",), ("plugin_modules.CLLoRA_shared.parts.0_q.up",)),
     ],
 )
