@@ -150,7 +150,8 @@ def test_every_board_is_told_with_its_first_rows() -> None:
     text = results.page(REPOSITORY)
     for one in benchmarks():
         assert f"\n## {one.name}\n" in text
-        assert f"| {one.rows[0].method} | {one.rows[0].text(PRIMARY)} |" in text
+        first = one.rows[0]
+        assert f"| {first.content['title']} `{first.method}` | {first.text(LAST)} | {first.text(PRIMARY)} |" in text
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ COSTS = {
 CROWDED = 300
 RADIUS = 5.5
 LINE_HEIGHT = 11.0
-COVERED = 2
+COVERED = 4
 """Largest number of points under which a name may lie."""
 LETTER = 6.2
 """Width of a letter of a name."""
@@ -51,22 +51,22 @@ class Point:
 class Line:
     """The accuracy of a bound as a line in a plot; `label` is its name if there is room for it.
 
-    `x` is the position of the name; `anchor` says whether that is its left or its right end.
+    `at` is the position of the name; `anchor` says whether that is its left or its right end.
     """
 
     y: float
     text: str
     label: str
     row: str
-    x: float
+    at: tuple[float, float]
     anchor: str
 
     @property
     def box(self) -> Box:
         """The place of its name."""
         width = LETTER * len(self.label)
-        left = self.x if self.anchor == "start" else self.x - width
-        return left, left + width, self.y - LINE_HEIGHT, self.y + 2
+        left = self.at[0] if self.anchor == "start" else self.at[0] - width
+        return left, left + width, self.at[1] - LINE_HEIGHT + 2, self.at[1] + 3
 
 
 @dataclass(frozen=True)
@@ -153,14 +153,19 @@ def _summary(best: Sequence[Point], ordered: bool) -> str:
 
 
 def _lines(bounds: Sequence[tuple[Row, float]], up: LinearAxis, points: Sequence[Point]) -> list[Line]:
-    """The lines of the bounds, named at the end with fewer points; of bounds at the same height, one is named."""
+    """The lines of the bounds, named where there are fewest points; of bounds at the same height, one is named."""
     lines: list[Line] = []
     for row, y in sorted(bounds, key=lambda bound: len(bound[0].method)):
         place, text = round(up.at(y), 1), f"{row.title}: {100 * y:.1f} % ({bound_text(row)})"
         named = all(abs(line.y - place) > LINE_HEIGHT for line in lines if line.label)
         label, target = row.title if named else "", f"row-{address(row.method)}"
-        ends = [Line(place, text, label, target, LEFT + 3, "start"), Line(place, text, label, target, RIGHT - 3, "end")]
-        lines.append(min(ends, key=lambda line: sum(_meet(line.box, _around(point)) for point in points)))
+        choices = [
+            Line(place, text, label, target, (x, round(place + drop, 1)), anchor)
+            for drop in (-3.0, LINE_HEIGHT)
+            if place + drop < BOTTOM
+            for x, anchor in ((LEFT + 3, "start"), (RIGHT - 3, "end"))
+        ]
+        lines.append(min(choices, key=lambda line: sum(_meet(line.box, _around(point)) for point in points)))
     return sorted(lines, key=lambda line: line.y)
 
 
