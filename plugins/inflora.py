@@ -47,7 +47,7 @@ class InfLoRA(Plugin):
         blocks: The transformer blocks that get a branch: ``all`` (the paper's), ``0-4``.
         retain: Whether the free directions are kept once they are fewer (DualGPM), or always those in use (GPM).
         augmented: Whether C is taken from augmented images.
-        length: Length of A's rows (authors' code: 1/sqrt(3)).
+        divisor: What A's rows, of length 1, are divided by (authors' code: the root of 3).
     """
 
     traits = Traits(
@@ -73,14 +73,14 @@ class InfLoRA(Plugin):
         blocks: str = "all",
         retain: bool = True,
         augmented: bool = False,
-        length: float = 0.5773502691896258,
+        divisor: float = 1.7320508075688772,
     ) -> None:
         super().__init__()
         check_range("inflora", at_least=1, rank=rank)
         check_range("inflora", above=0, at_most=1, energy=energy)
-        check_range("inflora", above=0, length=length)
+        check_range("inflora", above=0, divisor=divisor)
         self.rank, self.energy, self.criterion, self.blocks = rank, energy, criterion, blocks
-        self.retain, self.augmented, self.length = retain, augmented, length
+        self.retain, self.augmented, self.divisor = retain, augmented, divisor
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone and attach the branch, keys and values with the same A."""
@@ -108,7 +108,7 @@ class InfLoRA(Plugin):
                 values.zero_()
         moments = token_covariances(learner, task.train, self._numbers, self.augmented)
         for number, moment, basis, free in zip(self._numbers, moments, self._bases, self._free, strict=True):
-            rows = self.length * free_directions(moment, basis, free, self.rank)
+            rows = free_directions(moment, basis, free, self.rank) / self.divisor
             down = self.branch.parts[f"{number}_k"].down
             assert isinstance(down, nn.Parameter)
             down.copy_(rows)

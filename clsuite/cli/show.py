@@ -14,6 +14,7 @@ from clsuite.cli.console import make_console, print_table
 from clsuite.config.paths import files_below
 from clsuite.errors import UserError, nearest
 from clsuite.metrics import METRICS, WITHIN_TASK, Curves, compute_all
+from clsuite.metrics.variants import accuracy_over_time_weighted
 from clsuite.records import (
     CostEntry,
     CountsEntry,
@@ -140,8 +141,13 @@ def _print_matrix(console: Console, record: RunRecord, counts: CountsEntry) -> N
         TableColumn(str(part + 1), f"{part + 1}: {shown(name)}", [f"{100 * row[part]:.1f}" for row in rows], part)
         for part, name in enumerate(record.scenario.columns)
     ]
+    seen = ["-" if math.isnan(value) else f"{100 * value:.1f}" for value in accuracy_over_time_weighted(matrix)]
+    columns.insert(0, TableColumn("seen", "all seen", ["-", *seen], 0))
     first = TableColumn("after", "after", ["nothing", *(f"task {row + 1}" for row in range(matrix.tasks))])
-    title = f"{protocol.replace('_', '-')} accuracy in %: row, after learning; column, test part"
+    title = (
+        f"{protocol.replace('_', '-')} accuracy in %: row, after learning; column, test part, and all images of seen "
+        "parts together"
+    )
     print_table(console, title, first, columns)
 
 

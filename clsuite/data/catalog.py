@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from clsuite.data.dataset import OUR_SPLIT, Dataset, Statistics
+from clsuite.data.dataset import OUR_SPLIT, Dataset, Folders, Statistics
 from clsuite.data.readers import archives
+from clsuite.data.readers.imagenet_r import read_imagenet_r
 from clsuite.data.readers.tree import by_folders, by_synsets
 from clsuite.data.readers.vision import Vision, VisionFiles, VisionPixels
 
@@ -27,6 +28,14 @@ TRAFFIC_SIGNS = (
 )  # fmt: skip
 LAND_USES = ("annual crop", "forest", "herbaceous vegetation", "highway", "industrial", "pasture", "permanent crop",
              "residential", "river", "sea or lake")  # fmt: skip
+
+
+def _pilot_only(summary: str, classes: int, terms: str, url: str, folders: Folders, *homes: str) -> Dataset:
+    """A data set that PILOT's authors chose from others, so that it exists in their folders only."""
+    return Dataset(
+        summary, classes, "varies", terms, url=url, place=folders.place, homes=(folders.home, *homes),
+        train=folders.train, test=folders.test, split="PILOT's", pilot=folders,
+    )  # fmt: skip
 
 
 def _idx_set(kind: str, classes: tuple[str, ...] = ()) -> VisionPixels:
@@ -194,20 +203,34 @@ DATASETS: dict[str, Dataset] = {
     "imagenet_r": Dataset(
         "renditions (art, cartoons, toys) of 200 classes of ImageNet", 200, "varies", "none stated (pictures from the "
         "web)", url="https://github.com/hendrycks/imagenet-r", place="imagenet-r/ (unpacked imagenet-r.tar)",
-        homes=("imagenet-r",), read=archives.read_imagenet_r, total=30000, split=OUR_SPLIT, naming=by_synsets,
+        homes=("imagenet-r", "imagenet_r"), read=read_imagenet_r, train=24000, test=6000, naming=by_synsets,
+        split="shared by CODA-Prompt, InfLoRA and Mammoth", shared=True, tree=False,
+        pilot=Folders("imagenet-r", 24000, 6000),
     ),
     "imagenet_a": Dataset(
         "photographs of 200 classes of ImageNet that ResNet-50 gets wrong", 200, "varies", "none stated (pictures "
         "from the web)", url="https://github.com/hendrycks/natural-adv-examples",
         place="imagenet-a/ (unpacked imagenet-a.tar)", homes=("imagenet-a",), read=archives.read_imagenet_a,
-        total=7500, split=OUR_SPLIT, naming=by_synsets,
+        total=7500, split=OUR_SPLIT, naming=by_synsets, pilot=Folders("imagenet-a", 5981, 1519, certain=False),
+    ),
+    "objectnet": _pilot_only(
+        "200 classes of things in unusual poses and places, chosen by PILOT's authors", 200,
+        "CC BY 4.0, for tests only", "https://objectnet.dev", Folders("objectnet", 26509, 6628, certain=False),
+    ),
+    "omnibenchmark": _pilot_only(
+        "300 classes of many realms of OmniBenchmark, chosen by PILOT's authors", 300, "none stated (pictures from the "
+        "web)", "https://zhangyuanhan-ai.github.io/OmniBenchmark", Folders("omnibenchmark", 89697, 5985, certain=False),
+    ),
+    "vtab": _pilot_only(
+        "five data sets of VTAB (RESISC45, DTD, Pets, EuroSAT, Flowers), ten classes of each", 50, "those of its parts",
+        "https://github.com/LAMDA-CL/LAMDA-PILOT", Folders("vtab-cil/vtab", 1796, 8619, certain=False), "vtab",
     ),
     "cub200": Dataset(
         "birds (CUB-200-2011)", 200, "about 500 x 400", "non-commercial research",
         url="https://www.vision.caltech.edu/datasets/cub_200_2011",
         place="CUB_200_2011/ (unpacked CUB_200_2011.tgz)", homes=("CUB_200_2011", "cub200/CUB_200_2011", "cub200"),
         parts=("images", "images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt"),
-        read=archives.read_cub200, train=5994, test=5794,
+        read=archives.read_cub200, train=5994, test=5794, pilot=Folders("cub", 9430, 2358),
     ),
     "pacs": Dataset(
         "photographs, art, cartoons and sketches of 7 things", 7, "227 x 227", "none stated",
@@ -240,6 +263,12 @@ DATASETS: dict[str, Dataset] = {
         "real or generated faces and scenes, one domain per generator", 2, "varies", "research",
         url="https://github.com/Coral79/CDDB", place="CDDB/GENERATOR/train/ and CDDB/GENERATOR/val/ with 0_real/ and "
         "1_fake/ inside", homes=("CDDB", "cddb"), read=archives.read_cddb, domains=12, tree=False,
+    ),
+    "cddb_hard": Dataset(
+        "the five generators of CDDB-Hard, one domain each", 2, "varies", "research",
+        url="https://github.com/Coral79/CDDB", place="CDDB/GENERATOR/train/ and CDDB/GENERATOR/val/ with 0_real/ and "
+        "1_fake/ inside", homes=("CDDB", "cddb"), read=partial(archives.read_cddb, generators=archives.CDDB_HARD),
+        domains=5, tree=False,
     ),
     "image_folder": Dataset(
         "your own: train/CLASS/* + test/CLASS/*, CLASS/*, both also below DOMAIN/, or a list; needs path", None, "any",

@@ -9,7 +9,7 @@ from pathlib import Path
 from clsuite.data.manifest import Manifest
 from clsuite.data.readers.tree import Naming, by_words
 from clsuite.data.readers.vision import Vision
-from clsuite.errors import UserError
+from clsuite.errors import UserError, warn_of
 
 OUR_SPLIT = "80/20 of each class, ours"
 
@@ -20,6 +20,30 @@ class Statistics:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Folders:
+    """A division into ``train/CLASS/*`` and ``test/CLASS/*`` that papers share, as PILOT distributes it.
+
+    Attributes:
+        home: Its folder below the data root, named as in PILOT.
+        train: Number of its training images.
+        test: Number of its test images.
+        certain: Whether a copy with other numbers is refused. Those that only tables of papers state are no ground to
+            refuse a copy: it is warned of.
+    """
+
+    home: str
+    train: int
+    test: int
+    certain: bool = True
+
+    @property
+    def place(self) -> str:
+        """Which files to put below the data root, as text."""
+        images = f"{self.train:,} + {self.test:,} images"
+        return f"{self.home}/train/CLASS/* and {self.home}/test/CLASS/* as PILOT distributes them ({images})"
 
 
 @dataclass(frozen=True)
@@ -46,6 +70,8 @@ class Dataset:
         tree: Whether a plain tree ``NAME/train/CLASS/*`` is read too.
         statistics: For training from scratch; a pre-trained backbone has its own.
         fingerprint: Fingerprint of all samples, if all copies have the same.
+        shared: Whether `read` applies a list of test images that papers share.
+        pilot: The division that ``layout: pilot`` selects, if there is one.
     """
 
     summary: str
@@ -67,6 +93,8 @@ class Dataset:
     tree: bool = True
     statistics: Statistics | None = None
     fingerprint: str | None = None
+    shared: bool = False
+    pilot: Folders | None = None
 
     @property
     def images(self) -> str:
@@ -83,22 +111,35 @@ class Dataset:
         values = [", ".join(f"{x:.4f}" for x in part) for part in (self.statistics.mean, self.statistics.std)]
         return f"the backbone's; from scratch mean ({values[0]}), std ({values[1]})"
 
-    def check(self, manifest: Manifest, where: str) -> None:
+    def check(self, manifest: Manifest, where: str, pilot: bool = False) -> None:
         """Check that a copy has the official numbers of classes, domains and images.
+
+        Args:
+            manifest: Its samples.
+            where: What it is, for the message.
+            pilot: Whether the numbers of images must be those of `pilot`.
 
         Raises:
             UserError: If a number differs; names it.
         """
         tested = int(manifest.is_test.sum())
+        train, test = (self.pilot.train, self.pilot.test) if pilot and self.pilot else (self.train, self.test)
+        stated = (
+            self.pilot is not None and not self.pilot.certain and (train, test) == (self.pilot.train, self.pilot.test)
+        )
         found = {
             "classes": (len(manifest.classes), self.classes),
             "domains": (len(manifest.domain_names), self.domains if self.classes is not None else None),
-            "training images": (len(manifest) - tested, self.train),
-            "test images": (tested, self.test),
+            "training images": (len(manifest) - tested, train),
+            "test images": (tested, test),
             "images": (len(manifest), self.total),
         }
         for what, (number, official) in found.items():
-            if official is not None and number != official:
+            if official is None or number == official:
+                continue
+            if stated and what.endswith(" images"):
+                warn_of(f"{where} has {number:,} {what}, and papers state {official:,}: compare with like copies only")
+            else:
                 raise UserError(
                     f"{where} has {number:,} {what}, but the official set has {official:,}: the copy is incomplete or "
                     "different. Download it again, or load it as image_folder."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ def load_dataset(
     image_size: int = 224,
     path: str | None = None,
     split: float | None = None,
+    layout: Literal["pilot"] | None = None,
     train_per_class: int | None = None,
     test_per_class: int | None = None,
     download: bool = False,
@@ -57,6 +58,7 @@ def load_dataset(
         image_size: Side of the images in pixels.
         path: The folder, if it is not one of the usual places.
         split: Share of each class to hold out for testing if an ``image_folder`` has no test part; 0.2 by default.
+        layout: ``pilot`` if the images must lie in the train and test folders that PILOT distributes.
         train_per_class: Largest number of training images of each class and domain.
         test_per_class: Largest number of test images of each class and domain.
         download: Whether torchvision may download the data.
@@ -70,6 +72,7 @@ def load_dataset(
         name=name,
         path=path,
         split=split,
+        layout=layout,
         train_per_class=train_per_class,
         test_per_class=test_per_class,
         download=download,
@@ -118,6 +121,9 @@ def _load_single(spec: DatasetSpec, image_size: int, data_root: Path | None, wor
         raise UserError(f"data set '{spec.name}' has no parts: only 'sequence' has")
     if spec.split is not None and spec.name != "image_folder":
         raise UserError(f"data set '{spec.name}' has its own test part: only an 'image_folder' takes a split")
+    if spec.layout is not None and dataset.pilot is None:
+        having = ", ".join(name for name, one in DATASETS.items() if one.pilot)
+        raise UserError(f"data set '{spec.name}' has no layout '{spec.layout}': only {having} have")
     if spec.name == "digits":
         table = _load_digits(spec, image_size, workers)
     elif spec.name == "image_folder":
@@ -179,7 +185,7 @@ def _load_registered(
 
     def read() -> Manifest:
         manifest = copy.read()
-        dataset.check(manifest, what)
+        dataset.check(manifest, what, copy.layout == "pilot")
         return _limited(manifest, spec)
 
     if copy.quick:
@@ -209,15 +215,16 @@ def _with_warnings(manifest: Manifest, what: str) -> Manifest:
 def _obtain(spec: DatasetSpec, dataset: Dataset, data_root: Path | None) -> DatasetCopy:
     """Find a copy of the data, or download them if the specification allows it."""
     folder = None if spec.path is None else locate(spec.path, data_root, "dataset.path")
-    copy = find_copy(spec.name, dataset, folder, data_root)
-    if copy is None and spec.download and dataset.source is not None:
+    pilot = spec.layout == "pilot"
+    copy = find_copy(spec.name, dataset, folder, data_root, pilot)
+    if copy is None and not pilot and spec.download and dataset.source is not None:
         if data_root is None:
             raise UserError(f"pass --data-root FOLDER to choose where '{spec.name}' is downloaded to")
         data_root.mkdir(parents=True, exist_ok=True)
         dataset.source.download(folder or data_root)
         copy = find_copy(spec.name, dataset, folder, data_root)
     if copy is None:
-        raise missing_error(spec.name, dataset, folder, data_root)
+        raise missing_error(spec.name, dataset, folder, data_root, pilot)
     return copy
 
 

@@ -23,13 +23,14 @@ class DatasetCopy:
     """A copy of a data set.
 
     Attributes:
-        layout: Whether it has the official files, or is a plain tree.
+        layout: Whether it has the official files, is divided by a list that papers share, is a plain tree, or has
+            PILOT's folders.
         root: Its folder.
         parts: The files and subfolders that belong to it.
         read: Lists its samples.
     """
 
-    layout: Literal["official", "tree"]
+    layout: Literal["official", "shared", "tree", "pilot"]
     root: Path
     parts: tuple[str, ...]
     read: Callable[[], Manifest]
@@ -67,7 +68,9 @@ def _files(root: Path, name: str, above: tuple[str, ...]) -> Iterator[str]:
             yield from _files(root, prefix + entry, (*above, real))
 
 
-def find_copy(name: str, dataset: Dataset, folder: Path | None, data_root: Path | None) -> DatasetCopy | None:
+def find_copy(
+    name: str, dataset: Dataset, folder: Path | None, data_root: Path | None, pilot: bool = False
+) -> DatasetCopy | None:
     """Find a copy of a data set.
 
     Args:
@@ -75,8 +78,11 @@ def find_copy(name: str, dataset: Dataset, folder: Path | None, data_root: Path 
         dataset: The registry's entry.
         folder: Folder in which it must be; None searches the usual places below the data root.
         data_root: The data root; the current folder by default.
+        pilot: Whether it must have PILOT's folders.
     """
     root = data_root or Path()
+    if pilot:
+        return _pilot_folders(name, dataset, folder, root)
     homes = [folder] if folder is not None else [root / home for home in dataset.homes]
     for home in homes:
         if dataset.parts != (".",) and dataset.read is not None and not _missing(home, dataset):
@@ -89,10 +95,19 @@ def find_copy(name: str, dataset: Dataset, folder: Path | None, data_root: Path 
     return None
 
 
+def _pilot_folders(name: str, dataset: Dataset, folder: Path | None, root: Path) -> DatasetCopy | None:
+    assert dataset.pilot is not None
+    homes = [root / home for home in dict.fromkeys((dataset.pilot.home, *dataset.homes, name))]
+    for home in [home for home in homes if home != root] if folder is None else [folder]:
+        if is_tree(home):
+            return DatasetCopy("pilot", home, (".",), partial(read_tree, home, dataset.naming))
+    return None
+
+
 def _official(home: Path, dataset: Dataset) -> DatasetCopy:
     read = dataset.read
     assert read is not None
-    return DatasetCopy("official", home, dataset.parts, partial(read, home))
+    return DatasetCopy("shared" if dataset.shared else "official", home, dataset.parts, partial(read, home))
 
 
 def _missing(home: Path, dataset: Dataset) -> list[str]:
@@ -111,14 +126,18 @@ def missing_reason(name: str, dataset: Dataset, folder: Path | None, data_root: 
     return f"missing: {dataset.place}"
 
 
-def missing_error(name: str, dataset: Dataset, folder: Path | None, data_root: Path | None) -> UserError:
+def missing_error(
+    name: str, dataset: Dataset, folder: Path | None, data_root: Path | None, pilot: bool = False
+) -> UserError:
     """The error for missing data: which files to put where, and how else to obtain them."""
     where = f"'{folder}'" if folder is not None else f"'{data_root}'" if data_root is not None else "the data root"
+    give = " Give the folder of your data with --data-root FOLDER." if data_root is None and folder is None else ""
+    if pilot and dataset.pilot is not None:
+        return AbsentError(f"no train and test folders of '{name}' in {where}. Put there {dataset.pilot.place}.{give}")
     reason = missing_reason(name, dataset, folder, data_root)
     found = "" if reason.startswith("missing: ") else f" ({reason})"
     tree = f", or images as {name}/train/CLASS/* and {name}/test/CLASS/*" if dataset.tree else ""
-    fix = " Give the folder of your data with --data-root FOLDER." if data_root is None and folder is None else ""
     fetch = f" Or let torchvision fetch it: {{name: {name}, download: true}}." if dataset.source is not None else ""
     return AbsentError(
-        f"no copy of '{name}' in {where}{found}. Put there {dataset.place}{tree}.{fix}{fetch} Source: {dataset.url}"
+        f"no copy of '{name}' in {where}{found}. Put there {dataset.place}{tree}.{give}{fetch} Source: {dataset.url}"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,8 @@ class DatasetSpec(MaybeOwn):
             list of its images); the other data sets have fixed places below the data root.
         split: For an ``image_folder`` without a test part: the share of each class that is held out for testing, chosen
             by a hash of each image's content; 0.2 by default. A configuration has it only if it is stated.
+        layout: ``pilot``: the images must lie in the train and test folders that PILOT distributes, which are the test
+            part of many papers. A configuration has it only if it is stated.
         parts: For ``sequence``: the data sets, one after another.
         train_per_class: Use at most this many training images of each class and domain (a fixed choice, independent of
             the seed).
@@ -36,6 +38,7 @@ class DatasetSpec(MaybeOwn):
     parts: tuple[DatasetSpec, ...] = ()
     path: str | None = None
     split: float | None = Field(default=None, gt=0, lt=1)
+    layout: Literal["pilot"] | None = None
     train_per_class: int | None = Field(default=None, ge=1)
     test_per_class: int | None = Field(default=None, ge=1)
     fingerprint: str | None = None
@@ -54,9 +57,10 @@ class DatasetSpec(MaybeOwn):
         return value
 
     def _without_defaults(self, content: dict[str, Any]) -> dict[str, Any]:
-        """Omit `split` if it is not stated, so that other runs keep their keys."""
-        if self.split is None:
-            content.pop("split", None)
+        """Omit `split` and `layout` if they are not stated, so that other runs keep their keys."""
+        for name in ("split", "layout"):
+            if getattr(self, name) is None:
+                content.pop(name, None)
         return content
 
 

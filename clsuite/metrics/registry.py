@@ -75,6 +75,16 @@ METRICS: dict[str, Metric] = {
             compute=variants.average_incremental_accuracy_macro,
         ),
         Metric(
+            "performance_drop",
+            "PD",
+            "A[0,0] - sum_j n[j] A[T-1,j] / sum_j n[j]",
+            "Zhang et al. 2021 (CEC); few-shot class-incremental learning",
+            False,
+            "How far the accuracy on all classes after the last task is below that of the first task just after it, "
+            "on all test images together: few-shot class-incremental papers report it for their sessions.",
+            compute=variants.performance_drop,
+        ),
+        Metric(
             "forgetting_max_before_last",
             "forgetting",
             "mean_{j<T-1} (max_{j<=i<T-1} A[i,j] - A[T-1,j])",

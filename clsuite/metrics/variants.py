@@ -67,6 +67,15 @@ def average_incremental_accuracy_macro(counts: Counts) -> float:
     return float(np.nanmean(accuracy_over_time_macro(counts)))
 
 
+def performance_drop(counts: Counts) -> float:
+    """Accuracy on the first task after it, minus that on all parts after the last task (Zhang et al. 2021, CEC: PD).
+
+    Both are weighted by test samples, as few-shot class-incremental papers report the accuracy of each session.
+    """
+    stages = accuracy_over_time_weighted(counts)
+    return float(stages[0] - stages[-1]) if counts.tasks > 1 else float("nan")
+
+
 def forgetting_max_before_last(counts: Counts) -> float:
     """Mean over the earlier tasks of the best accuracy before the last task minus the last accuracy (Chaudhry 2018).
 

@@ -21,7 +21,7 @@ from clsuite.plugin.hooks import (
 )
 from clsuite.plugin.introspection import PluginSource
 from clsuite.plugin.traits import Traits
-from clsuite.scenarios.catalog import SINGLE_PASS
+from clsuite.scenarios.catalog import SINGLE_PASS, SPECIAL_CASES
 
 Named = tuple[str, PluginSource]
 
@@ -63,7 +63,8 @@ def scenario_refusal(traits: Traits, kind: str) -> str:
         return f": {traits.unsupported_scenarios[kind]}"
     if kind in SINGLE_PASS and traits.second_pass:
         return f": {traits.second_pass}, but the stream passes once"
-    return "" if kind in traits.scenarios else f", only {', '.join(traits.scenarios)}"
+    learned = kind in traits.scenarios or SPECIAL_CASES.get(kind) in traits.scenarios
+    return "" if learned else f", only {', '.join(traits.scenarios)}"
 
 
 def _check_answers(plugins: Sequence[Named]) -> None:

@@ -12,12 +12,15 @@ KINDS: dict[str, str] = {
     "recurring": "tasks recur, with a probability that decays as a power of the time since they were last seen",
     "power_law": "each task also has images of all earlier ones, in shares that decay as a power of their age",
     "long_tailed": "class-incremental with a long-tailed class distribution, ordered or shuffled",
+    "few_shot": "few-shot class-incremental: a base session with all images, then few images of few classes each",
     "blurry": "Si-blurry: some classes are disjoint, of the others a share is scattered over all tasks; single pass",
     "online": "class-incremental in a single pass: one epoch, each image once",
     "avalanche": "a benchmark made with Avalanche in a Python file: {path: my_stream.py}",
 }
 SINGLE_PASS = ("blurry", "online")
 """Kinds of streams whose images occur only once."""
+SPECIAL_CASES = {"few_shot": "class_incremental"}
+"""Kinds that every method of another kind can learn too."""
 
 
 def check_single_pass(kind: str, epochs: int, from_memory: bool = False) -> None:

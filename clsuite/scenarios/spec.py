@@ -127,6 +127,24 @@ class LongTailed(ByClass):
     tail: Literal["ordered", "shuffled"] = "shuffled"
 
 
+class FewShot(_Spec):
+    """Few-shot class-incremental (FSCIL); see `clsuite.scenarios.few_shot`.
+
+    Attributes:
+        base: Number of classes of the first task, the base session, which has all their images (CIFAR-100: 60,
+            CUB-200: 100).
+        ways: Number of new classes of each later session (CIFAR-100: 5, CUB-200: 10).
+        shots: Number of training images of each of them, drawn by `order_seed` if it is given.
+        order: As for class-incremental streams; papers use ``given``.
+    """
+
+    kind: Literal["few_shot"] = "few_shot"
+    base: int = Field(ge=1, le=LARGEST_NUMBER)
+    ways: int = Field(default=5, ge=1, le=LARGEST_NUMBER)
+    shots: int = Field(default=5, ge=1, le=LARGEST_NUMBER)
+    order: Order = "seed"
+
+
 class _Returning(ByClass):
     """Fields of streams with recurring tasks.
 
@@ -259,6 +277,7 @@ AnySpec = (
     | Recurring
     | PowerLaw
     | LongTailed
+    | FewShot
     | Blurry
     | Online
     | FromAvalanche
@@ -313,6 +332,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "recurring": Recurring,
     "power_law": PowerLaw,
     "long_tailed": LongTailed,
+    "few_shot": FewShot,
     "blurry": Blurry,
     "online": Online,
     "avalanche": FromAvalanche,

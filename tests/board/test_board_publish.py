@@ -380,9 +380,9 @@ def test_a_plugin_of_others_is_not_compared_and_that_is_told(board: Path) -> Non
 
 
 def test_a_run_under_the_name_of_a_shipped_benchmark_is_held_against_it(tmp_path: Path) -> None:
-    write_run(tmp_path / "runs", "plain", 0, benchmark="cub200_10")
+    write_run(tmp_path / "runs", "plain", 0, benchmark="cub200_b0_inc20")
     refused = add(tmp_path / "runs", tmp_path / "board")[0]
-    assert "its dataset, scenario, backbone is not what benchmark 'cub200_10' asks for" in refused.reason
+    assert "its dataset, scenario, backbone is not what benchmark 'cub200_b0_inc20' asks for" in refused.reason
     assert add(tmp_path / "runs", tmp_path / "board", stale=True)[0].verdict == "added"
     build(Leaderboard(tmp_path / "board"))
     assert build_board(tmp_path / "board/records", tmp_path / "none").benchmarks[0].rows[0].badge == "stale"

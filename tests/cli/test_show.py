@@ -56,6 +56,19 @@ def test_readings_of_probes_are_shown_and_dashes_where_there_are_none(
     assert main(["table", str(tmp_path / "seed0.json"), "--format", "csv"]) == 0
 
 
+def test_the_accuracy_over_all_seen_classes_after_each_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = a_record(tmp_path)
+    counts = read_record(path).counts
+    assert counts is not None
+    assert main(["show", str(path)]) == 0
+    told = capsys.readouterr().out
+    lines = [line.replace("│", " ").split() for line in told[told.index("accuracy in %") :].splitlines()]
+    for row in range(5):
+        right = sum(counts.class_incremental[row + 1][: row + 1])
+        seen = f"{100 * right / sum(counts.n[: row + 1]):.1f}"
+        assert next(line[2] for line in lines if line[:2] == ["task", str(row + 1)]) == seen
+
+
 @pytest.mark.parametrize("command", ["show", "table"])
 def test_a_finished_run_without_a_cost_is_one_line(
     tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]

@@ -18,6 +18,7 @@ from PIL import Image
 
 from clsuite.data.catalog import LAND_USES, TEN, TRAFFIC_SIGNS
 from clsuite.data.readers.archives import (
+    CDDB_HARD,
     CORE50_SESSIONS,
     CORE50_TEST,
     DOMAINNET_DOMAINS,
@@ -281,19 +282,52 @@ def tiny_imagenet(mini: Miniature) -> None:
     mini.text(f"{folder}/wnids.txt", "n01629819", "n01443537")
 
 
-def synset_set(mini: Miniature, folder: str) -> None:
-    for wnid, label in (("n01443537", "goldfish"), ("n01498041", "stingray")):
-        for number in range(5):
-            mini.image(f"{folder}/{wnid}/art_{number}.jpg", label, None)
-    mini.text(f"{folder}/README.txt", "read me")
+SYNSETS = (("n01443537", "goldfish"), ("n01498041", "stingray"))
 
 
 def imagenet_r(mini: Miniature) -> None:
-    synset_set(mini, "imagenet-r")
+    for wnid, label in SYNSETS:
+        for number in range(5):
+            mini.image(f"imagenet-r/{wnid}/art_{number}.jpg", label, number == 3)
+    mini.text("imagenet-r/README.txt", "read me")
+    share_split(mini, {f"{wnid}/art_3.jpg" for wnid, _ in SYNSETS})
+
+
+def share_split(mini: Miniature, names: set[str]) -> None:
+    """Replace the shared list of test images by that of a miniature."""
+    mini.patch.setattr("clsuite.data.readers.imagenet_r.shared_test_names", lambda: frozenset(names))
 
 
 def imagenet_a(mini: Miniature) -> None:
-    synset_set(mini, "imagenet-a")
+    for wnid, label in SYNSETS:
+        for number in range(5):
+            mini.image(f"imagenet-a/{wnid}/art_{number}.jpg", label, None)
+    mini.text("imagenet-a/README.txt", "read me")
+
+
+def pilot_folders(mini: Miniature, home: str) -> None:
+    for part, numbers in (("train", range(3)), ("test", range(3, 5))):
+        for wnid, label in SYNSETS:
+            for number in numbers:
+                mini.image(f"{home}/{part}/{wnid}/art_{number}.jpg", label, part == "test")
+
+
+def folders_of_words(mini: Miniature, home: str) -> None:
+    for part in ("train", "test"):
+        for label in ("air_freshener", "alarm clock"):
+            mini.image(f"{home}/{part}/{label}/1.jpg", label.replace("_", " "), part == "test")
+
+
+def objectnet(mini: Miniature) -> None:
+    folders_of_words(mini, "objectnet")
+
+
+def omnibenchmark(mini: Miniature) -> None:
+    folders_of_words(mini, "omnibenchmark")
+
+
+def vtab(mini: Miniature) -> None:
+    folders_of_words(mini, "vtab-cil/vtab")
 
 
 def cub200(mini: Miniature) -> None:
@@ -351,11 +385,19 @@ def cddb(mini: Miniature) -> None:
                     mini.image(path, label, part == "val", domain)
 
 
+def cddb_hard(mini: Miniature) -> None:
+    for domain in (*CDDB_HARD, "glow"):
+        for part in ("train", "val"):
+            for folder, label in (("0_real", "real"), ("1_fake", "fake")):
+                mini.image(f"CDDB/{domain}/{part}/{folder}/1.png", label, part == "val", domain)
+    mini.written = [one for one in mini.written if one.domain != "glow"]
+
+
 BUILDERS: dict[str, Callable[[Miniature], None]] = {
     function.__name__: function
     for function in (
         mnist, fashion_mnist, kmnist, emnist, svhn, usps, cifar10, cifar100, stl10, gtsrb, food101, flowers102, dtd,
         eurosat, stanford_cars, fgvc_aircraft, oxford_pets, caltech101, sun397, imagenet, tiny_imagenet, imagenet_r,
-        imagenet_a, cub200, pacs, office_home, domainnet, core50, cddb,
+        imagenet_a, objectnet, omnibenchmark, vtab, cub200, pacs, office_home, domainnet, core50, cddb, cddb_hard,
     )
 }  # fmt: skip

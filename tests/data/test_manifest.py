@@ -145,7 +145,7 @@ def test_the_facts_are_complete(name: str) -> None:
         assert dataset.homes
         assert dataset.read is not None or dataset.tree
     both = dataset.train is not None and dataset.test is not None
-    assert both or dataset.total is not None or name in ("cddb", "image_folder")
+    assert both or dataset.total is not None or name in ("cddb", "cddb_hard", "image_folder")
 
 
 def test_real_cifar100(real_data: Path) -> None:

@@ -27,6 +27,7 @@ BY_HAND = {
     "final_accuracy_weighted": 25 / 40,
     "average_incremental_accuracy_weighted": (6 / 10 + 25 / 30 + 25 / 40) / 3,
     "average_incremental_accuracy_macro": (0.6 + 0.85 + 2.0 / 3) / 3,
+    "performance_drop": 6 / 10 - 25 / 40,
     "forgetting_max_before_last": (0.2 + 0.3) / 2,
     "forgetting_max_any_row": (0.2 + 0.3) / 2,
     "forgetting_just_after": (-0.1 + 0.3) / 2,
@@ -120,9 +121,9 @@ def test_intransigence_refuses_other_test_parts() -> None:
         v.intransigence(THREE, joint)
 
 
-def test_only_forgetting_is_better_when_lower() -> None:
+def test_only_forgetting_and_drops_are_better_when_lower() -> None:
     lower = {name for name, metric in METRICS.items() if not metric.higher_is_better}
-    assert lower == {name for name in METRICS if name.startswith("forgetting")}
+    assert lower == {name for name in METRICS if name.startswith("forgetting")} | {"performance_drop"}
 
 
 @pytest.mark.parametrize("name", sorted(METRICS))

@@ -271,6 +271,6 @@ def test_refusals(spec: Any, message: str) -> None:
 
 
 def test_every_kind_has_a_line_and_a_model() -> None:
-    needed = {"recurring": {"length": 3}, "avalanche": {"path": "x.py"}}
+    needed = {"recurring": {"length": 3}, "few_shot": {"base": 5}, "avalanche": {"path": "x.py"}}
     for kind in KINDS:
         assert ScenarioSpec.model_validate({"kind": kind, **needed.get(kind, {})}).kind == kind

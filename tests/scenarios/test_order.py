@@ -45,7 +45,7 @@ def test_it_is_in_the_configuration_and_read_back() -> None:
     assert ScenarioSpec.model_validate({"tasks": 10, "order": "seed"}).model_dump()["order"] == "seed"
 
 
-@pytest.mark.parametrize("name", ["cifar100_10", "cifar100_20", "imagenet_r_10", "imagenet_r_20", "cub200_10"])
+@pytest.mark.parametrize("name", ["cifar100_b0_inc10", "imagenet_r_b0_inc10", "cub200_b0_inc20"])
 def test_the_standard_benchmarks_have_it(name: str) -> None:
     root: Any = load_benchmark(name)[0].scenario.root
     assert (root.order.numpy, root.order_seed) == (1993, None)

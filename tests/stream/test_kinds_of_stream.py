@@ -26,6 +26,7 @@ KINDS: dict[str, Any] = {
     "recurring": {"tasks": 3, "length": 6},
     "power_law": {"tasks": 3},
     "long_tailed": {"tasks": 3, "imbalance": 3},
+    "few_shot": {"base": 4, "ways": 3, "shots": 4},
     "blurry": {"tasks": 3, "blurry": 0.3},
     "online": {"tasks": 3},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from clsuite.data.folder import folders_in, list_classes
@@ -21,6 +22,8 @@ from clsuite.errors import UserError
 PACS_DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 DOMAINNET_DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 OFFICE_HOME_DOMAINS = ("Art", "Clipart", "Product", "Real World")
+CDDB_HARD = ("gaugan", "biggan", "wild", "whichfaceisreal", "san")
+"""Generators of CDDB-Hard in the order of S-Prompts' code."""
 CORE50_SESSIONS = tuple(f"s{number}" for number in range(1, 12))
 CORE50_TEST = ("s3", "s7", "s10")
 CORE50_THINGS = ("plug adapter", "mobile phone", "scissors", "light bulb", "can", "glasses", "ball", "marker", "cup",
@@ -38,11 +41,6 @@ def read_tiny_imagenet(root: Path) -> Manifest:
     for file, wnid, *_ in read_table(root / "val" / "val_annotations.txt", 2, "\t"):
         samples.append(Sample(f"val/images/{file}", wnid, True))
     return list_named(root, samples, by_synsets)
-
-
-def read_imagenet_r(root: Path) -> Manifest:
-    """ImageNet-R: ``WNID/*``, split 80/20."""
-    return read_unsplit(root, "ImageNet-R split", by_synsets)
 
 
 def read_imagenet_a(root: Path) -> Manifest:
@@ -108,10 +106,23 @@ def read_core50(root: Path) -> Manifest:
     return list_samples(root, samples, names)
 
 
-def read_cddb(root: Path) -> Manifest:
-    """CDDB: ``GENERATOR/{train,val}/0_real/*`` and ``1_fake/*``, for some generators inside a folder of the subject."""
+def read_cddb(root: Path, generators: Sequence[str] = ()) -> Manifest:
+    """CDDB: ``GENERATOR/{train,val}/0_real/*`` and ``1_fake/*``, for some generators inside a folder of the subject.
+
+    Args:
+        root: Its folder.
+        generators: Those to read; all by default.
+
+    Raises:
+        UserError: If there are none, or one of the given ones is missing.
+    """
     samples = []
-    for domain in (root / name for name in folders_in(root) if (root / name / "train").is_dir()):
+    for name in generators:
+        if not (root / name / "train").is_dir() or not (root / name / "val").is_dir():
+            raise UserError(
+                f"'{root}' lacks the generator '{name}' (train/ and val/): CDDB-Hard is {', '.join(generators)}"
+            )
+    for domain in (root / name for name in generators or folders_in(root) if (root / name / "train").is_dir()):
         for part in ("train", "val"):
             for folder in sorted(entry for entry in (domain / part).rglob("*") if entry.name in ("0_real", "1_fake")):
                 label = folder.name.partition("_")[2]
