@@ -23,7 +23,7 @@ def data_files(board: Board) -> dict[str, bytes]:
 
 def _methods(benchmark: Benchmark) -> bytes:
     names = [metric.name for metric in benchmark.metrics]
-    head = ["rank", "rank_low", "rank_high", "method", "status", "seeds", "same_predictions_as"]
+    head = ["rank", "rank_low", "rank_high", "bound", "method", "title", "status", "seeds", "same_predictions_as"]
     several = any(row.orders for row in benchmark.rows)
     parts = ("", "_low", "_high", *(("_min", "_median", "_max") if several else ()))
     lines: list[Sequence[Any]] = [[*head, *(f"{name}{part}" for name in names for part in parts)]]
@@ -31,8 +31,9 @@ def _methods(benchmark: Benchmark) -> bytes:
         figures = [row.figures.get(name) for name in names]
         cells = [value for figure in figures for value in _numbers(figure, several)]
         seeds = " ".join(str(seed) for seed in dict.fromkeys(row.seeds))
+        ranks = (row.rank.rank, row.rank.low, row.rank.high) if row.rank else (None,) * 3
         lines.append([
-            row.rank.rank, row.rank.low, row.rank.high, row.method, row.badge, seeds, "; ".join(row.same_as), *cells,
+            *ranks, row.bound, row.method, row.title, row.badge, seeds, "; ".join(row.same_as), *cells,
         ])  # fmt: skip
     return _csv(lines)
 

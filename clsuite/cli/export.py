@@ -29,7 +29,7 @@ def make_table(
     Raises:
         UserError: If a place has no record or a column is unknown.
     """
-    records = list(_gather(places).values())
+    records = list(gathered(places).values())
     if rank_by == "worst" and len({order_name(record) for record in records}) < 2:
         raise UserError(
             f"--rank-by worst needs runs of several orders: clsuite bench {records[0].benchmark} --orders 20"
@@ -57,7 +57,7 @@ def make_plot(places: Sequence[Path], kind: str | None, out: Path | None, curve:
     Raises:
         UserError: If the records are of several benchmarks, the file's format is unknown, or there is nothing to plot.
     """
-    found = _gather(places)
+    found = gathered(places)
     records = list(found.values())
     if curve is not None and kind != "loss":
         raise UserError("--curve needs --kind loss")
@@ -117,7 +117,12 @@ def _panels(records: list[RunRecord]) -> dict[str, list[RunRecord]]:
     }
 
 
-def _gather(places: Sequence[Path]) -> dict[Path, RunRecord]:
+def gathered(places: Sequence[Path]) -> dict[Path, RunRecord]:
+    """The newest finished records of each method and seed; prints what is left out.
+
+    Raises:
+        UserError: If a place has no record, or records do not fit together.
+    """
     found = gather(places)
     chosen = newest_of(found, ", ".join(f"'{place}'" for place in places))
     warnings = make_console(stderr=True)

@@ -126,12 +126,12 @@ def latex_table(records: Sequence[RunRecord], names: Sequence[str], rank_by: Ran
 
 
 def _latex(benchmark: str, records: Sequence[RunRecord], names: Sequence[str], rank_by: RankBy) -> str:
-    head, *body = _lines(records, names, rank_by, _latex_text, r"\textbf{{{}}}".format)
+    head, *body = _lines(records, names, rank_by, latex_text, r"\textbf{{{}}}".format)
     over = "orders (min $\\cdot$ median $\\cdot$ max)" if "orders" in head else "seeds"
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_latex_text(benchmark)}: accuracies in \%, mean $\pm$ 95\,\% interval over {over}.}}",
+        rf"\caption{{{latex_text(benchmark)}: accuracies in \%, mean $\pm$ 95\,\% interval over {over}.}}",
         rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
         r"\toprule",
         f"{' & '.join(head)} \\\\",
@@ -180,7 +180,8 @@ def escape_text(text: str, table: Mapping[str, str]) -> str:
     return "".join(table.get(character, character) for character in line)
 
 
-def _latex_text(text: str) -> str:
+def latex_text(text: str) -> str:
+    """A text on one line with all LaTeX escaped, and with the symbols of tables as commands."""
     escaped = escape_text(text, LATEX)
     for word, command in LATEX_WORDS.items():
         escaped = escaped.replace(word, command)

@@ -30,6 +30,16 @@ def half_text(figure: Figure, column: Column) -> str:
     return value_text(figure.half, column.unit)
 
 
+def place_text(row: Row) -> str:
+    """The rank of a row with its interval, such as ``3 (2-4)``, or which bound it is."""
+    return bound_text(row) if row.rank is None else f"{row.rank.rank} ({rank_text(row.rank)})"
+
+
+def bound_text(row: Row) -> str:
+    """Which bound a row is; empty if it is none."""
+    return f"{row.bound} bound" if row.bound else ""
+
+
 def rank_text(rank: Rank) -> str:
     """The interval of a rank, such as 2-4, or 3-3 if it is the rank alone; for one seed `ONE_SEED`."""
     if rank.low is None or rank.high is None:
