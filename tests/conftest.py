@@ -28,6 +28,8 @@ LONG_FILES = (
     "test_probes.py",
     "test_steps.py",
     "test_distribution.py",
+    "test_tracked_runs.py",
+    "test_writer.py",
 )
 """Files that take longest, or are few tests for the time that they take."""
 

@@ -28,6 +28,7 @@ FLOORS = (
     ("learner",),
     ("probes",),
     ("avalanche", "stream"),
+    ("trackers",),
     ("conformance", "runner", "report"),
     ("pretrain", "tuning", "board"),
     ("api",),

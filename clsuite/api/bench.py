@@ -19,8 +19,10 @@ from clsuite.runner.executor import Executor, InProcess, raise_error
 from clsuite.runner.executors.choice import chosen_executor, make_executor
 from clsuite.runner.methods import write_method
 from clsuite.runner.options import BenchKeywords, BenchOptions, checked, takes
-from clsuite.runner.plan import RunPlan, make_plan
+from clsuite.runner.orders import EXTREME
+from clsuite.runner.plan import Planner, RunPlan, make_plan
 from clsuite.runner.spec import BenchmarkSpec
+from clsuite.tuning.extreme_orders import ExtremeOrders
 
 Methods = str | Sequence[Method] | Mapping[str, Method]
 
@@ -41,7 +43,7 @@ def bench(
         benchmark: Name of a shipped benchmark, a YAML file, a Python file with a stream, or a `BenchmarkSpec`.
         methods: Methods instead of the benchmark's: a string as on the command line (``"ncm,lwf+replay"``, ``"all"``),
             a list of methods in any form that `run` accepts, or a mapping of them by their names in tables.
-        seeds: Seeds instead of the benchmark's.
+        seeds: Seeds instead of the benchmark's; with the option `orders`, the first of the benchmark's by default.
         progress: Whether to show progress.
         partial: If runs fail, warn of each and return the others.
         **options: Options of ``clsuite bench``, such as ``jobs=4`` and ``training={"epochs": 1}``; `BenchOptions`
@@ -57,6 +59,10 @@ def bench(
     spec, folder = open_benchmark(benchmark, decided.settings)
     spec, written = with_methods(spec, methods)
     decided = decided.model_copy(update={"methods": written})
+    if decided.orders == EXTREME:
+        search = ExtremeOrders(Planner.of(spec, folder, decided))
+        outcomes = search.run(lambda plans: do_plans(plans, decided, spec, progress))
+        return results_of(search.plans, outcomes, folder, partial)
     plans = make_plan(spec, folder, decided)
     outcomes = do_plans(plans, decided, spec, progress)
     return results_of(plans, outcomes, folder, partial)

@@ -17,6 +17,7 @@ from clsuite.errors import UserError
 from clsuite.metrics import METRICS, PRIMARY, compute_all
 from clsuite.records import RunRecord, read_predictions, read_record
 from clsuite.records.curves import TrainingCurve, read_curves
+from clsuite.records.order import run_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -159,7 +160,7 @@ class RunResult:
 
     @property
     def _title(self) -> str:
-        return f"{self.record.method}, seed {self.record.seed}"
+        return run_name(self.record)
 
 
 def _percent(value: float) -> str:

@@ -9,22 +9,25 @@ from pathlib import Path
 from textwrap import shorten
 
 from clsuite.board.confirmed import NONE, Confirmation, Confirmations, our_source
-from clsuite.board.model import Benchmark, Board, PluginUse, Reported, Row, Run, Tags
+from clsuite.board.headline import bound_of, headline_of
+from clsuite.board.model import Benchmark, Board, PluginUse, Rank, Reported, Row, Run, Tags
 from clsuite.board.papers import linked
 from clsuite.board.published import Published, read_published
 from clsuite.board.ranking import rank_rows
 from clsuite.board.sources import due_sources, published_sources, source_notes
 from clsuite.board.status import all_stale_notes, badge_of, badge_of_row, read_rerun, uncompared
+from clsuite.board.titles import title_of
 from clsuite.config.yaml_models import load_yaml
 from clsuite.errors import UserError, printable
-from clsuite.metrics import PRIMARY
 from clsuite.metrics.variants import accuracy_over_time_weighted
 from clsuite.plugin.introspection import PluginSource, read_source
 from clsuite.plugin.loading import class_of, is_file
 from clsuite.records import PluginEntry, RunRecord
+from clsuite.records.order import order_word, seed_name
 from clsuite.regular_files import read_text
 from clsuite.report.format import machine_of, rounded, short_number
-from clsuite.report.summary import summarize
+from clsuite.report.summary import Row as ResultRow
+from clsuite.report.summary import run_place, summarize
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
 SUMMARY = 300
@@ -63,46 +66,67 @@ def read_reported(path: Path) -> list[Reported]:
 def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: Confirmations) -> Benchmark:
     records = [item.record for item in group]
     results, first = summarize(records), records[0]
-    scores = [zip(row.seeds, row.figures[PRIMARY].values, strict=True) for row in results.rows]
-    ranks = rank_rows([{seed: value for seed, value in row if value is not None} for row in scores])
-    rows, same = [], _same_predictions(group)
-    for rank, result in zip(ranks, results.rows, strict=True):
-        mine = sorted(
-            (item for item in group if item.record.method == result.method), key=lambda item: item.record.seed
+    headline = headline_of(first.scenario.kind)
+    results.rows.sort(key=lambda row: (-(row.figures[headline].mean or 0.0), row.method))
+    by_method = {
+        result.method: sorted(
+            (item for item in group if item.record.method == result.method), key=lambda item: run_place(item.record)
         )
-        runs = [_run(item.where, item.record, folder, confirmed) for item in mine]
-        some = mine[0].record
-        beside = (folder / mine[0].where).with_suffix
-        plugins = [_plugin(entry, beside(f".{number}.py")) for number, entry in enumerate(some.plugins, 1)]
-        rows.append(
-            Row(
-                method=result.method, rank=rank, seeds=result.seeds,
-                figures={column: figure.shortened for column, figure in result.figures.items()},
-                badge=badge_of_row([run.badge for run in runs]), tags=_tags(some, plugins),
-                plugins=plugins, config=some.config, runs=runs, same_as=same[result.method],
-            )
-        )  # fmt: skip
+        for result in results.rows
+    }
+    bounds = {method: bound_of(mine[0].record) for method, mine in by_method.items()}
+    ranks = _ranks([row for row in results.rows if bounds[row.method] is None], headline)
+    same = _same_predictions(group)
+    rows = [
+        _row(result, by_method[result.method], folder, confirmed).model_copy(update={
+            "rank": ranks.get(result.method), "bound": bounds[result.method], "same_as": same[result.method],
+        })
+        for result in results.rows
+    ]  # fmt: skip
     title = load_benchmark(name)[0].title if name in shipped_benchmarks() else ""
     return Benchmark(
-        name=name, title=title, kind=first.scenario.kind, protocol=first.scenario.protocol,
+        name=name, title=title, headline=headline, kind=first.scenario.kind, protocol=first.scenario.protocol,
         dataset=(first.config.get("dataset") or {}).get("name", ""), tasks=first.main_counts.tasks,
         backbone=first.config.get("backbone", {}).get("name", ""), seeds=sorted({record.seed for record in records}),
         metrics=list(results.columns.values()), rows=rows,
     )  # fmt: skip
 
 
+def _ranks(rows: Sequence[ResultRow], headline: str) -> dict[str, Rank]:
+    """The rank of each method."""
+    if not rows:
+        return {}
+    ranks = rank_rows([row.scores(headline) for row in rows])
+    return {row.method: rank for row, rank in zip(rows, ranks, strict=True)}
+
+
+def _row(result: ResultRow, mine: Sequence[Published], folder: Path, confirmed: Confirmations) -> Row:
+    """A method's row, without what depends on the other rows."""
+    runs = [_run(item.where, item.record, folder, confirmed) for item in mine]
+    some = mine[0].record
+    beside = (folder / mine[0].where).with_suffix
+    plugins = [_plugin(entry, beside(f".{number}.py")) for number, entry in enumerate(some.plugins, 1)]
+    return Row(
+        method=result.method, title=title_of(result.method, {one.name: [*one.papers] for one in plugins}),
+        rank=None, seeds=result.seeds, orders=result.orders, chosen=result.chosen,
+        figures={column: figure.shortened for column, figure in result.figures.items()},
+        badge=badge_of_row([run.badge for run in runs]), tags=_tags(some, plugins),
+        plugins=plugins, config=some.config, runs=runs,
+    )  # fmt: skip
+
+
 def _same_predictions(group: Sequence[Published]) -> dict[str, list[str]]:
     """For each method, the others with the same predictions after every task, for all seeds that both have."""
-    by_seed: dict[str, dict[int, str]] = {}
+    by_seed: dict[str, dict[str, str]] = {}
     for item in group:
-        by_seed.setdefault(item.record.method, {})[item.record.seed] = item.predictions
+        by_seed.setdefault(item.record.method, {})[seed_name(item.record)] = item.predictions
     return {
         method: sorted(other for other in by_seed if other != method and _agree(by_seed[method], by_seed[other]))
         for method in by_seed
     }
 
 
-def _agree(first: Mapping[int, str], second: Mapping[int, str]) -> bool:
+def _agree(first: Mapping[str, str], second: Mapping[str, str]) -> bool:
     shared = first.keys() & second.keys()
     return bool(shared) and all(first[seed] == second[seed] for seed in shared)
 
@@ -116,10 +140,11 @@ def _run(where: str, record: RunRecord, folder: Path, confirmed: Confirmations) 
     counts = record.main_counts
     rerun = read_rerun(folder / where, record)
     notes = all_stale_notes(record, rerun, confirmed)
-    row = f"{record.benchmark}/{record.method}/{record.seed}"
+    row = f"{record.benchmark}/{record.method}/{seed_name(record)}"
     sources = source_notes(record, folder / where, f"records/{where}")
     return Run(
-        key=record.key, seed=record.seed, record=f"records/{where}", badge=badge_of(notes, rerun),
+        key=record.key, seed=record.seed, order=order_word(record.config), record=f"records/{where}",
+        badge=badge_of(notes, rerun),
         notes=[*notes, *uncompared(record), *sources, *_confirmed(confirmed.of(record)), *_tuned(record)],
         rerun=rerun,
         command=f"clsuite leaderboard rerun {shlex.quote(row)} --folder . --data-root DATA"

@@ -28,7 +28,7 @@ def _runs(board: Board) -> Iterator[tuple[str, Run]]:
     """Every published run with its row, ``benchmark/method/seed``."""
     for benchmark in board.benchmarks:
         for row in benchmark.rows:
-            yield from ((f"{benchmark.name}/{row.method}/{run.seed}", run) for run in row.runs)
+            yield from ((f"{benchmark.name}/{row.method}/{run.name}", run) for run in row.runs)
 
 
 def rows_of(board: Board) -> dict[str, str]:

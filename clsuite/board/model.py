@@ -15,8 +15,9 @@ from clsuite.metrics import Column
 from clsuite.report.format import kind_of
 from clsuite.report.summary import Row as ResultRow
 
-BOARD_VERSION = 6
+BOARD_VERSION = 7
 Badge = Literal["measured", "confirmed", "unconfirmed", "stale"]
+Bound = Literal["upper", "lower"]
 BADGES: dict[str, str] = {
     "measured": "measured here",
     "confirmed": "rerun and confirmed",
@@ -31,7 +32,7 @@ class _Model(BaseModel):
 
 
 class Rank(_Model):
-    """Rank by final accuracy, 1 is best; `low` to `high` is its 95 % interval by a paired bootstrap over seeds.
+    """Rank by a board's headline, 1 is best; `low` to `high` is its 95 % interval by a paired bootstrap over seeds.
 
     The interval is None for a row of one seed.
     """
@@ -89,6 +90,7 @@ class Run(_Model):
     """One published record.
 
     Attributes:
+        order: Name of its order if that is apart from the seed.
         record: Its file, relative to the leaderboard's folder.
         initial: Accuracy on each test part before any training, ``[C]``.
         accuracy: Accuracy on part j after learning task i, ``[T, C]``.
@@ -102,6 +104,7 @@ class Run(_Model):
 
     key: str
     seed: int
+    order: str = ""
     record: str
     badge: Badge
     notes: list[str]
@@ -120,19 +123,31 @@ class Run(_Model):
     environment: dict[str, Any]
 
     @property
+    def name(self) -> str:
+        """Its seed, and its order if that is apart from the seed."""
+        return f"{self.seed} order {self.order}" if self.order else str(self.seed)
+
+    @property
     def kind(self) -> tuple[str, str]:
         """Machine and precision."""
         return self.machine, kind_of(self.environment)[1]
 
 
 class Row(ResultRow):
-    """A row of results, with figures to nine digits; `config` is the configuration that all its runs share.
+    """A row of results, with figures to nine digits.
 
-    `same_as` are the methods that give the same predictions after every task, for all seeds that both have.
+    Attributes:
+        title: The name that papers use for the method; `method` is the name that commands use.
+        bound: Which bound the row is, such as joint training; None for a method.
+        rank: Its rank among the methods; None for a bound.
+        config: The configuration that all its runs share.
+        same_as: The methods that give the same predictions after every task, for all seeds that both have.
     """
 
+    title: str
     badge: Badge
-    rank: Rank
+    bound: Bound | None = None
+    rank: Rank | None
     tags: Tags
     plugins: list[PluginUse]
     config: dict[str, Any]
@@ -141,9 +156,15 @@ class Row(ResultRow):
 
 
 class Benchmark(_Model):
-    """A board: the table of results of one benchmark, best first; `metrics` are its columns."""
+    """A board: the table of results of one benchmark, best first.
+
+    Attributes:
+        headline: Name of the column by which its rows are ordered and ranked.
+        metrics: Its columns.
+    """
 
     name: str
+    headline: str
     title: str
     kind: str
     protocol: str
@@ -153,6 +174,11 @@ class Benchmark(_Model):
     seeds: list[int]
     metrics: list[Column]
     rows: list[Row]
+
+    @property
+    def ranked(self) -> int:
+        """Number of rows with a rank: all but the bounds."""
+        return sum(row.rank is not None for row in self.rows)
 
     @property
     def kinds(self) -> list[tuple[str, str]]:

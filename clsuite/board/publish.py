@@ -26,6 +26,7 @@ from clsuite.board.validate.names import benchmark_name_problem
 from clsuite.board.validate.record import LARGEST_ARRAYS, examine, read_foreign, record_place
 from clsuite.errors import UserError, bearable, printable, shortened
 from clsuite.records import RunRecord, atomic_path, predictions_beside, read_predictions, record_text
+from clsuite.records.order import seed_name
 from clsuite.report.gather import record_files
 
 LARGEST = 2_000_000
@@ -89,14 +90,14 @@ class _Published:
     """What is already published, and which of it may be replaced.
 
     Attributes:
-        records: Records by benchmark, method and seed.
+        records: Records by their row.
         rows: Entries of the index.
         confirmed: Which earlier sources give the same counts as the current ones.
         options: The options of the call.
     """
 
     place: Leaderboard
-    records: Mapping[tuple[str, str, int], RunRecord]
+    records: Mapping[str, RunRecord]
     rows: Mapping[str, Entry]
     confirmed: Confirmations
     options: _Options
@@ -141,7 +142,7 @@ def _sorted(
 ) -> tuple[list[Outcome], list[_Offer], dict[str, Entry]]:
     """Outcomes that are known already, records that are to be published, and the rows that there are."""
     shelved, rows = list(read_published(place.records)), read_index(place)
-    there = {(item.record.benchmark, item.record.method, item.record.seed): item.record for item in shelved}
+    there = {_name(item.record): item.record for item in shelved}
     published = _Published(place, there, rows, read_confirmed(place.confirmed), options)
     judged = [_outcome_of(path, "", partial(_judge, path, published)) for path in paths]
     offers = [item for item in judged if isinstance(item, _Offer)]
@@ -164,7 +165,7 @@ def _refused(path: Path, name: str, reason: str) -> Outcome:
 
 
 def _name(record: RunRecord) -> str:
-    return f"{record.benchmark}/{record.method}/{record.seed}"
+    return f"{record.benchmark}/{record.method}/{seed_name(record)}"
 
 
 def _outcome_of(path: Path, name: str, judge: Callable[[], _Offer | Outcome]) -> _Offer | Outcome:
@@ -193,7 +194,7 @@ def _judge(path: Path, published: _Published) -> _Offer | Outcome:
     if len(packed) > LARGEST:
         text = f"its predictions take {len(packed)} bytes, but may take {LARGEST} at most"
         return _refused(path, _name(record), text)
-    old = published.records.get((record.benchmark, record.method, record.seed))
+    old = published.records.get(_name(record))
     sources = find_sources(record, published.options.plugins_from)
     offer = _Offer(path, record, found.samples, packed, arrays, sources, old, "")
     return offer if old is None else _in_place_of(old, offer, published)

@@ -12,6 +12,7 @@ from clsuite.board.validate.record import examine, read_foreign, record_place
 from clsuite.config.paths import files_below
 from clsuite.errors import MistakesError, printable
 from clsuite.records import RecordError, RunRecord
+from clsuite.records.order import seed_name
 from clsuite.report.consistency import ConsistencyCheck
 
 FIXED = ("total_parameters", "forward_flops_per_image")
@@ -41,9 +42,9 @@ class RecordSetCheck:
     """Checks records against those that came before."""
 
     keys: dict[str, str] = field(default_factory=dict)
-    seeds: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    seeds: dict[tuple[str, str, str], str] = field(default_factory=dict)
     alike: ConsistencyCheck = field(default_factory=ConsistencyCheck)
-    images: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
+    images: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     networks: dict[Any, tuple[Any, str]] = field(default_factory=dict)
     costs: dict[Any, tuple[RunRecord, str]] = field(default_factory=dict)
 
@@ -55,7 +56,7 @@ class RecordSetCheck:
             samples: Hash of its test samples.
             where: Its name in later messages.
         """
-        name, seed = record.benchmark, record.seed
+        name, seed = record.benchmark, seed_name(record)
         same_key = self.keys.setdefault(record.key, where)
         if same_key != where:
             return f"it is the same run as '{same_key}'"

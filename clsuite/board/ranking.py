@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,12 @@ from clsuite.board.model import Rank
 from clsuite.data.stable_random import stable_random
 
 DRAWS = 1000
+Unit = int | str
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
-def rank_rows(scores: Sequence[dict[int, float]]) -> list[Rank]:
+def rank_rows(scores: Sequence[Mapping[Unit, float]]) -> list[Rank]:
     """Rank rows by their mean score, with 95 % intervals by a paired bootstrap over seeds.
 
     A draw takes seeds with replacement, the same for all rows, and a row's rank in it is one more than the number of
@@ -27,9 +28,9 @@ def rank_rows(scores: Sequence[dict[int, float]]) -> list[Rank]:
     itself. A row of one seed has no interval; in the intervals of the other rows its score is treated as exact.
 
     Args:
-        scores: For each row the score of each of its seeds; higher is better.
+        scores: For each row the score of each of its seeds, or orders if it has several; higher is better.
     """
-    seeds = sorted({seed for row in scores for seed in row})
+    seeds = sorted({seed for row in scores for seed in row}, key=lambda seed: (isinstance(seed, str), seed))
     values = np.array([[row.get(seed, np.nan) for seed in seeds] for row in scores], dtype=np.float64)
     there = ~np.isnan(values)
     means = _rounded(np.where(there, values, 0.0).sum(axis=1) / there.sum(axis=1))

@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 from clsuite.board.model import Benchmark, Board, Reported, Row
 from clsuite.board.site.addresses import address
-from clsuite.board.site.columns import is_extra, table_columns
+from clsuite.board.site.columns import first_columns
 from clsuite.board.site.text import (
     NONE,
     ONE_SEED,
     half_text,
     kinds_text,
-    rank_text,
+    place_text,
     same_text,
     source_text,
     status_text,
@@ -51,10 +51,13 @@ missing. Run the commands in this folder: `--folder .` and `--plugins-from .` re
 
 Accuracies are percentages, given as the mean ± half the width of the 95 % Student-t interval over seeds. The best value
 of a column, bounds such as joint training left out, is bold if one direction is better (↑ higher, ↓ lower) and rows
-differ. [What each column means](#what-the-columns-mean) is explained below. Ranks are by final accuracy (macro), with a
-95 % interval from a paired bootstrap over the seeds that were run; 3 (3-3) means that hardly any draw of seeds changes
-the rank. Overlapping rank intervals do not decide whether two methods differ. Use
-`clsuite compare METHOD OTHER --runs records/BENCHMARK`, which gives a paired interval and an exact test.
+differ. [What each column means](#what-the-columns-mean) is explained below. Methods have the names that papers use, and
+link to their records, whose folder has the name that commands use. Ranks are by the first column of figures: on
+class-incremental streams the accuracy on all test images together, which papers call last accuracy; on others the mean
+over the test parts. They have a 95 % interval from a paired bootstrap over the seeds that were run; 3 (3-3) means that
+hardly any draw of seeds changes the rank. Bounds, such as joint training, have no rank. Overlapping rank intervals do
+not decide whether two methods differ. Use `clsuite compare METHOD OTHER --runs records/BENCHMARK`, which gives a paired
+interval and an exact test.
 """
 
 
@@ -74,7 +77,7 @@ def readme(board: Board) -> bytes:
 
 
 def _benchmark(benchmark: Benchmark) -> Iterator[str]:
-    columns = [column for column in table_columns(benchmark.metrics) if not is_extra(column)]
+    columns = first_columns(benchmark)
     yield f"## {markdown_text(benchmark.name)}"
     yield ""
     title = f"{markdown_text(benchmark.title)}. " if benchmark.title else ""
@@ -90,7 +93,7 @@ def _benchmark(benchmark: Benchmark) -> Iterator[str]:
     if len(benchmark.rows) > ROWS_SHOWN:
         yield ""
         yield f"{len(benchmark.rows) - ROWS_SHOWN} more rows are on the page and in the CSV."
-    if any(row.rank.low is None for row in benchmark.rows[:ROWS_SHOWN]):
+    if any(row.rank is not None and row.rank.low is None for row in benchmark.rows[:ROWS_SHOWN]):
         yield ""
         yield f"({ONE_SEED}): the rank of a row with one seed has no interval, so its uncertainty is unknown."
     if (number := len(benchmark.kinds)) > 1:
@@ -107,10 +110,10 @@ def _line(benchmark: Benchmark, row: Row, columns: Sequence[Column]) -> list[str
     folder = quote(f"records/{benchmark.name}/{file_name(row.method)}", errors="replace")
     same = f" ({markdown_text(same_text(row))})" if row.same_as else ""
     return [
-        f"{row.rank.rank} ({rank_text(row.rank)})",
-        f"[{markdown_text(row.method)}]({folder}){same}",
+        place_text(row),
+        f"[{markdown_text(row.title)}]({folder}){same}",
         *(_figure(row, column) for column in columns),
-        str(len(row.seeds)),
+        str(len({*row.seeds})),
         status_text(row),
     ]
 
@@ -128,8 +131,7 @@ def _columns(board: Board) -> Iterator[str]:
     """The columns of all tables; equal ones are listed once."""
     yield "## What the columns mean"
     yield ""
-    tables = [table_columns(benchmark.metrics) for benchmark in board.benchmarks]
-    shown = [column for table in tables for column in table if not is_extra(column)]
+    shown = [column for benchmark in board.benchmarks for column in first_columns(benchmark)]
     for column in {(column.label, column.about): column for column in shown}.values():
         formula = f" `{column.formula}` {markdown_text(source_text(column))}" if column.formula else ""
         yield f"- **{markdown_text(column.label)}**: {markdown_text(column.about)}{formula}".rstrip()

@@ -9,6 +9,7 @@ from typing import Any
 from clsuite.board.model import Benchmark, Board, Row
 from clsuite.board.site.addresses import address
 from clsuite.report.export import csv_text
+from clsuite.report.summary import Figure
 
 
 def data_files(board: Board) -> dict[str, bytes]:
@@ -22,28 +23,40 @@ def data_files(board: Board) -> dict[str, bytes]:
 
 def _methods(benchmark: Benchmark) -> bytes:
     names = [metric.name for metric in benchmark.metrics]
-    head = ["rank", "rank_low", "rank_high", "method", "status", "seeds", "same_predictions_as"]
-    parts = ("", "_low", "_high")
+    head = ["rank", "rank_low", "rank_high", "bound", "method", "title", "status", "seeds", "same_predictions_as"]
+    several = any(row.orders for row in benchmark.rows)
+    parts = ("", "_low", "_high", *(("_min", "_median", "_max") if several else ()))
     lines: list[Sequence[Any]] = [[*head, *(f"{name}{part}" for name in names for part in parts)]]
     for row in benchmark.rows:
         figures = [row.figures.get(name) for name in names]
-        cells = [
-            value for figure in figures for value in ((figure.mean, figure.low, figure.high) if figure else (None,) * 3)
-        ]
-        seeds = " ".join(str(seed) for seed in row.seeds)
+        cells = [value for figure in figures for value in _numbers(figure, several)]
+        seeds = " ".join(str(seed) for seed in dict.fromkeys(row.seeds))
+        ranks = (row.rank.rank, row.rank.low, row.rank.high) if row.rank else (None,) * 3
         lines.append([
-            row.rank.rank, row.rank.low, row.rank.high, row.method, row.badge, seeds, "; ".join(row.same_as), *cells,
+            *ranks, row.bound, row.method, row.title, row.badge, seeds, "; ".join(row.same_as), *cells,
         ])  # fmt: skip
     return _csv(lines)
 
 
+def _numbers(figure: Figure | None, several: bool) -> list[float | None]:
+    """Mean and interval of a figure; with several orders also minimum, median and maximum over them."""
+    numbers = [getattr(figure, name, None) for name in ("mean", "low", "high")]
+    over = figure.spread if figure else None
+    ends = [getattr(over, name, None) for name in ("minimum", "median", "maximum")]
+    return [*numbers, *ends] if several else numbers
+
+
 def _seeds(benchmark: Benchmark) -> bytes:
     names = [metric.name for metric in benchmark.metrics]
-    lines: list[Sequence[Any]] = [["method", "seed", "status", "machine", "precision", "seconds", "record", *names]]
+    orders = ["order"] if any(run.order for row in benchmark.rows for run in row.runs) else []
+    lines: list[Sequence[Any]] = [
+        ["method", "seed", *orders, "status", "machine", "precision", "seconds", "record", *names]
+    ]
     for row in benchmark.rows:
         for index, run in enumerate(row.runs):
             figures = [figure.values[index] if (figure := row.figures.get(name)) else None for name in names]
-            lines.append([row.method, run.seed, run.badge, *run.kind, run.seconds, run.record, *figures])
+            seed = [run.seed, *([run.order] if orders else [])]
+            lines.append([row.method, *seed, run.badge, *run.kind, run.seconds, run.record, *figures])
     return _csv(lines)
 
 

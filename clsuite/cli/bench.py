@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
@@ -31,12 +31,16 @@ from clsuite.runner.executors.spec import AnyExecutor
 from clsuite.runner.manifest import write_manifest
 from clsuite.runner.methods import split_outside
 from clsuite.runner.options import BenchOptions
-from clsuite.runner.plan import RunPlan, make_plan
+from clsuite.runner.orders import EXTREME
+from clsuite.runner.plan import Planner, RunPlan, make_plan
 from clsuite.runner.printed import printed_benchmark
 from clsuite.runner.resolve import outline
 from clsuite.runner.settings import OF_METHODS, with_settings
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark, with_lines
 from clsuite.runner.training import lists_in
+
+if TYPE_CHECKING:
+    from clsuite.tuning.extreme_orders import ExtremeOrders
 
 
 def print_config(benchmark: str, options: BenchOptions) -> int:
@@ -93,9 +97,12 @@ def run_bench(
     chosen = chosen_executor(spec, options)
     if detached and chosen.kind == "debug":
         raise UserError("--detach leaves the terminal that --debug needs: leave one of them out")
+    _check_orders(options, "--plan-only" if only == "plan" else "--detach" if detached else "")
+    search = None
     try:
         with loading_bar(warnings), _with_lines(spec, path, options):
-            plans = make_plan(spec, path.parent, options)
+            search = _order_search(spec, path, options) if options.orders == EXTREME else None
+            plans = search.plans if search else make_plan(spec, path.parent, options)
     except AbsentError as error:
         if only != "list":
             raise
@@ -103,7 +110,9 @@ def run_bench(
             return _list_outline(console, outline(spec, options, path.parent), error)
     status = scan_results(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
     if only == "list":
-        return _list_runs(console, status)
+        return _list_runs(console, status, options.order_budget if search else None)
+    if search is not None:
+        return _run_search(console, warnings, spec, options, search)
     if options.force:
         status = forget(status.plans)
     if only == "plan":
@@ -113,6 +122,42 @@ def run_bench(
         return _leave_runs(console, status, chosen, options, detached)
     outcomes = do_runs(console, status, chosen, options, spec.training.threads)
     return report_runs(console, warnings, spec, options, plans, outcomes)
+
+
+def _check_orders(options: BenchOptions, leaves: str) -> None:
+    """Check the options of orders before anything is read.
+
+    Args:
+        options: The options of the call.
+        leaves: The option that leaves the runs to others, if there is one.
+    """
+    if options.orders == EXTREME and leaves:
+        raise UserError(f"--orders extreme decides its runs as it goes: leave out {leaves}")
+    if options.rank_by == "worst" and options.orders in (None, 1):
+        raise UserError("--rank-by worst needs several orders: give --orders 20, or --orders extreme")
+
+
+def _order_search(spec: BenchmarkSpec, path: Path, options: BenchOptions) -> ExtremeOrders:
+    from clsuite.tuning.extreme_orders import ExtremeOrders
+
+    return ExtremeOrders(Planner.of(spec, path.parent, options))
+
+
+def _run_search(
+    console: Console, warnings: Console, spec: BenchmarkSpec, options: BenchOptions, search: ExtremeOrders
+) -> int:
+    """Search for the worst and the best order of each method, and report all runs; returns the exit status."""
+    chosen = chosen_executor(spec, options)
+
+    def do(plans: Sequence[RunPlan]) -> dict[Path, RunRecord]:
+        status = scan_results(plans, lambda text: warnings.print(f"warning: {text}", soft_wrap=True))
+        return do_runs(console, forget(plans) if options.force else status, chosen, options, spec.training.threads)
+
+    outcomes = search.run(do)
+    result = report_runs(console, warnings, spec, options, search.plans, outcomes)
+    for found in search.found():
+        console.print(str(found), soft_wrap=True, markup=False)
+    return result
 
 
 def do_runs(
@@ -148,14 +193,14 @@ def _leave_runs(
     return 0
 
 
-def _list_outline(console: Console, runs: list[tuple[str, int]], absent: AbsentError) -> int:
-    for method, seed in runs:
-        console.print(f"{method}, seed {seed}", soft_wrap=True)
+def _list_outline(console: Console, runs: list[tuple[str, str]], absent: AbsentError) -> int:
+    for method, which in runs:
+        console.print(f"{method}, {which}", soft_wrap=True)
     console.print(f"{counted(len(runs), 'run')}; which of them are done is not known: {absent}", soft_wrap=True)
     return 0
 
 
-def _list_runs(console: Console, status: BenchStatus) -> int:
+def _list_runs(console: Console, status: BenchStatus, budget: int | None = None) -> int:
     longest = max(len(plan.name) for plan in status.plans)
     for plan in status.plans:
         state = "done" if plan.record_path in status.done else "to do"
@@ -165,6 +210,8 @@ def _list_runs(console: Console, status: BenchStatus) -> int:
         training = ", ".join(f"{key} {value}" for key, value in settings.items())
         console.print(f"'{method}' sets its own training options: {training}", soft_wrap=True)
     console.print(f"{counted(len(status.plans), 'run')}, {len(status.done)} done, {len(status.missing)} to do")
+    if budget is not None:
+        console.print(f"the search adds orders that its runs choose, up to {budget} of each method", soft_wrap=True)
     return 0
 
 
@@ -193,12 +240,12 @@ def report_runs(
     if finished:
         from clsuite.report.files import write_report
 
-        results, width = summarize(list(finished.values())), table_width(console)
+        results, width = summarize(list(finished.values()), options.rank_by), table_width(console)
         console.print(results_table(results, spec.title or spec.name, width))
         for table in (probes_table(results, width), within_task_table(results, width)):
             if table is not None:
                 console.print(table)
-        files, problems = write_report(options.out / spec.name, spec.title or spec.name, finished)
+        files, problems = write_report(options.out / spec.name, spec.title or spec.name, finished, options.rank_by)
         names = ", ".join(file.name for file in files)
         console.print(f"records, matrices and plots: {options.out / spec.name}" + (f" ({names})" if names else ""))
     print_failures(warnings, plans, outcomes)

@@ -10,33 +10,40 @@ from clsuite.cli.partly import print_unfinished
 from clsuite.errors import UserError, did_you_mean, harmless, listed
 from clsuite.records import RunRecord, atomic_path
 from clsuite.records.curves import LOSS, read_curves
+from clsuite.records.order import order_name
 from clsuite.report.export import by_benchmark, choose_columns, csv_table, latex_table, markdown_table
 from clsuite.report.format import counted
 from clsuite.report.gather import gather, newest_of
-from clsuite.report.summary import summarize
+from clsuite.report.summary import RankBy, summarize
 from clsuite.report.table import results_table
 
 FORMATS = (".svg", ".png", ".pdf")
 EXPORTS = {"csv": csv_table, "markdown": markdown_table, "latex": latex_table}
 
 
-def make_table(places: Sequence[Path], form: str, columns: Sequence[str], out: Path | None) -> None:
+def make_table(
+    places: Sequence[Path], form: str, columns: Sequence[str], out: Path | None, rank_by: RankBy = "mean"
+) -> None:
     """Print or write the table of some records.
 
     Raises:
         UserError: If a place has no record or a column is unknown.
     """
-    records = list(_gather(places).values())
+    records = list(gathered(places).values())
+    if rank_by == "worst" and len({order_name(record) for record in records}) < 2:
+        raise UserError(
+            f"--rank-by worst needs runs of several orders: clsuite bench {records[0].benchmark} --orders 20"
+        )
     if form == "text":
         if out is not None:
             raise UserError("-o needs --format csv, markdown or latex")
         console = make_console()
         for benchmark, group in by_benchmark(records).items():
-            results = summarize(group)
+            results = summarize(group, rank_by)
             selected = choose_columns(results.columns, columns) if columns else None
             console.print(results_table(results, benchmark, table_width(console), selected))
         return
-    text = harmless(EXPORTS[form](records, columns))
+    text = harmless(EXPORTS[form](records, columns, rank_by))
     if out is None:
         print(text, end="")
         return
@@ -50,7 +57,7 @@ def make_plot(places: Sequence[Path], kind: str | None, out: Path | None, curve:
     Raises:
         UserError: If the records are of several benchmarks, the file's format is unknown, or there is nothing to plot.
     """
-    found = _gather(places)
+    found = gathered(places)
     records = list(found.values())
     if curve is not None and kind != "loss":
         raise UserError("--curve needs --kind loss")
@@ -110,7 +117,12 @@ def _panels(records: list[RunRecord]) -> dict[str, list[RunRecord]]:
     }
 
 
-def _gather(places: Sequence[Path]) -> dict[Path, RunRecord]:
+def gathered(places: Sequence[Path]) -> dict[Path, RunRecord]:
+    """The newest finished records of each method and seed; prints what is left out.
+
+    Raises:
+        UserError: If a place has no record, or records do not fit together.
+    """
     found = gather(places)
     chosen = newest_of(found, ", ".join(f"'{place}'" for place in places))
     warnings = make_console(stderr=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from clsuite.records import RecordError, RunRecord, place_of, read_record, reason_of
+from clsuite.records.order import run_name
 from clsuite.runner.plan import RunPlan
 
 
@@ -18,7 +19,7 @@ def print_failures(console: Console, plans: Sequence[RunPlan], outcomes: Mapping
         record = outcomes[plan.record_path]
         if record.status == "done":
             continue
-        console.print(f"{record.status}: {record.method}, seed {record.seed}: {reason_of(record)}", soft_wrap=True)
+        console.print(f"{record.status}: {run_name(record)}: {reason_of(record)}", soft_wrap=True)
         if place := place_of(record, _files(plan)):
             console.print(f"    {place}", soft_wrap=True)
         if _is_written(plan.record_path, record):

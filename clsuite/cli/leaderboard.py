@@ -19,6 +19,8 @@ from clsuite.report.format import counted
 if TYPE_CHECKING:
     from clsuite.board.layout import Leaderboard
     from clsuite.board.model import Rerun
+    from clsuite.board.publish import Outcome
+    from clsuite.board.validate.streams import Streams
     from clsuite.runner.plan import RunPlan
     from clsuite.runner.recorded_inputs import Allowed
 
@@ -45,6 +47,21 @@ def add(
     streams = Streams(data_root)
     with loading_bar(warnings):
         outcomes = add_records(places, Leaderboard(folder), replace, stale, streams.judge, plugins_from)
+    _print_outcomes(places, outcomes, streams)
+    numbers = Counter(item.verdict for item in outcomes)
+    summary = ", ".join(f"{number} {verdict}" for verdict, number in sorted(numbers.items()))
+    then = f"; now: clsuite leaderboard build --folder {folder}" if len(outcomes) > numbers["refused"] else ""
+    console.print(f"{summary}{then}", soft_wrap=True)
+    return 1 if numbers["refused"] else 0
+
+
+def _print_outcomes(places: Sequence[Path], outcomes: Sequence[Outcome], streams: Streams) -> None:
+    """Print what became of each record.
+
+    Raises:
+        UserError: If there is none.
+    """
+    console, warnings = make_console(), make_console(stderr=True)
     for item in outcomes:
         what = item.name or str(item.path)
         if item.verdict == "refused":
@@ -57,13 +74,45 @@ def add(
         warnings.print(f"note: streams of {benchmark} were not compared with the data: {reason}", soft_wrap=True)
     for (what, benchmark), reason in sorted(streams.images_unchecked.items()):
         warnings.print(f"note: {what} of {benchmark} were not compared: {reason}", soft_wrap=True)
-    numbers = Counter(item.verdict for item in outcomes)
     if not outcomes:
         raise UserError(f"no record in {', '.join(repr(str(place)) for place in places)}")
-    summary = ", ".join(f"{number} {verdict}" for verdict, number in sorted(numbers.items()))
-    then = f"; now: clsuite leaderboard build --folder {folder}" if len(outcomes) > numbers["refused"] else ""
-    console.print(f"{summary}{then}", soft_wrap=True)
-    return 1 if numbers["refused"] else 0
+
+
+def submit(
+    places: Sequence[Path], folder: Path, data_root: Path | None, plugins_from: Sequence[Path], dry_run: bool
+) -> int:
+    """Make a branch with records for a pull request, and print its text; returns 1 if a record was refused.
+
+    Raises:
+        UserError: If there is no record, the leaderboard is not in a git repository, or git fails.
+    """
+    from clsuite.board.layout import Leaderboard
+    from clsuite.board.submit import submit_records
+    from clsuite.board.validate.streams import Streams
+
+    _refuse_no_folder(data_root)
+    if not folder.is_dir():
+        raise UserError(
+            f"there is no leaderboard '{folder}': run this in a clone of its repository, or name it: --folder"
+        )
+    streams = Streams(data_root)
+    with loading_bar(make_console(stderr=True)):
+        made = submit_records(
+            places, Leaderboard(folder), streams.judge, plugins_from, data_root is not None, dry_run
+        )  # fmt: skip
+    _print_outcomes(places, made.outcomes, streams)
+    if any(item.verdict == "refused" for item in made.outcomes):
+        make_console(stderr=True).print("no branch was made: leave the refused records out, or run them again")
+        return 1
+    console = make_console()
+    if not made.branch:
+        console.print("nothing to submit: all records are published already")
+        return 0
+    console.print(f"\n{made.title}\n\n{made.text}\n", soft_wrap=True, markup=False, highlight=False)
+    done = "would be made" if dry_run else "made"
+    then = "" if dry_run else f"; now: git push origin {made.branch}, and open a pull request with this text"
+    console.print(f"branch {made.branch} {done}, with {counted(len(made.files), 'file')}{then}", soft_wrap=True)
+    return 0
 
 
 def _refuse_no_folder(data_root: Path | None) -> None:

@@ -16,9 +16,10 @@ def print_unfinished(places: Sequence[Path]) -> None:
         for run in folder_status(place).runs.values() if place.is_dir() else ():
             groups.setdefault((run.benchmark, run.method), []).append(run)
     for (benchmark, method), runs in groups.items():
-        seeds = {run.seed for run in runs}
-        done = {run.seed for run in runs if run.status == "done"}
-        if done != seeds:
-            states = sorted({run.status for run in runs if run.seed not in done})
-            text = f"{benchmark}: {method}: {len(done)} of {len(seeds)} seeds (the others: {', '.join(states)})"
+        planned = {(run.seed, run.order) for run in runs}
+        done = {(run.seed, run.order) for run in runs if run.status == "done"}
+        if done != planned:
+            states = sorted({run.status for run in runs if (run.seed, run.order) not in done})
+            what = "runs" if any(run.order for run in runs) else "seeds"
+            text = f"{benchmark}: {method}: {len(done)} of {len(planned)} {what} (the others: {', '.join(states)})"
             make_console(stderr=True).print(text, soft_wrap=True)

@@ -25,10 +25,17 @@ from clsuite.records import (
     read_record,
     why_untrue,
 )
+from clsuite.records.order import order_of
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.regular_files import is_no_folder
 from clsuite.report.fit import TableColumn
 from clsuite.report.format import bytes_text, short_number, shown
+
+
+def _order(record: RunRecord) -> str:
+    """The order of a run that has one of its own."""
+    order = order_of(record)
+    return f", order {order.name} ({', '.join(record.scenario.classes)})" if order else ""
 
 
 def print_record(path: Path) -> None:
@@ -40,7 +47,8 @@ def print_record(path: Path) -> None:
     record = _read(path)
     console = make_console()
     console.print(
-        f"[bold]{shown(record.method)}[/bold] on {shown(record.benchmark)}, seed {record.seed}: {record.status}",
+        f"[bold]{shown(record.method)}[/bold] on {shown(record.benchmark)}, seed {record.seed}{shown(_order(record))}: "
+        f"{record.status}",
         markup=True,
     )
     console.print(f"key {record.key}, {record.seconds:.1f} s{_taken(record)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from clsuite.cli.console import make_console
 from clsuite.errors import on_screen, shortened
 from clsuite.report.format import counted
+from clsuite.report.units import final_spread
 from clsuite.runner.status import FolderStatus, RunState, folder_status
 
 MOST_SHOWN = 20
@@ -46,6 +47,7 @@ def lines_of(status: FolderStatus) -> Iterator[str]:
     yield f"{words_for(status.spent)} spent{_to_come(status, len(running))}"
     yield from _listed(sorted(running, key=lambda run: -run.seconds), _run_line)
     yield from _listed(failed, lambda run: f"{run.status}: {run.name}: {run.reason}")
+    yield from _over_orders(status)
 
 
 def _to_come(status: FolderStatus, at_once: int) -> str:
@@ -61,6 +63,21 @@ def _listed(runs: list[RunState], line_of: Callable[[RunState], str]) -> Iterato
     yield from (line_of(run) for run in runs[:MOST_SHOWN])
     if len(runs) > MOST_SHOWN:
         yield f"… and {counted(len(runs) - MOST_SHOWN, 'more run')} {runs[0].status}"
+
+
+def _over_orders(status: FolderStatus) -> Iterator[str]:
+    """How far each method with several orders is, and its final accuracy over those that are done."""
+    methods: dict[tuple[str, str], list[RunState]] = {}
+    for run in status.runs.values():
+        if run.order:
+            methods.setdefault((run.benchmark, run.method), []).append(run)
+    for (benchmark, method), runs in methods.items():
+        orders, done = {run.order for run in runs}, [run for run in runs if run.status == "done"]
+        if len(orders) > 1 and done:
+            spread = final_spread([run.path for run in done])
+            text = f": final accuracy {spread} (min · median · max)" if spread else ""
+            number = len({run.order for run in done})
+            yield f"orders: {benchmark}: {method}: {number} of {len(orders)} orders{text}"
 
 
 def _run_line(run: RunState) -> str:

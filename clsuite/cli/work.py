@@ -123,7 +123,10 @@ class _Work:
                 place = self.unpacked / str(len(list(self.unpacked.iterdir())))
                 place.mkdir()
                 allowed = replace(allowed, plugins_from=(*allowed.plugins_from, *unpack_texts(manifest, place)))
-            restorer = Restorer(allowed, self.options.data_root, self.options.device, not self.options.no_feature_store)
+            options = self.options
+            restorer = Restorer(
+                allowed, options.data_root, options.device, not options.no_feature_store, log=options.log
+            )
         except UserError as error:
             self._complain(str(error), folder.name)
             return []

@@ -19,7 +19,8 @@ from clsuite.plugin.base import Plugin
 from clsuite.plugin.state import tensor_bytes
 from clsuite.scenarios import Task
 from clsuite.stream import checkpoint
-from clsuite.stream.loop import Stream, UnfitCheckpointError
+from clsuite.stream.checkpoint import UnfitCheckpointError
+from clsuite.stream.loop import Stream
 
 
 class _StoppedError(Exception):

@@ -292,3 +292,6 @@ SEQUENCES: dict[str, str] = {
     "sequence": "several data sets, one domain each: {name: sequence, parts: [{name: mnist}, {name: svhn}]}",
     "mtil": "the eleven data sets of MTIL (Zheng, ICCV 2023) as a sequence in order I",
 }
+HUGGING_FACE: dict[str, str] = {
+    "hf:OWNER/NAME": "a data set of Hugging Face's hub, or of its package `datasets` in a folder: hf:PATH",
+}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -20,9 +22,10 @@ from clsuite.data.locate import DatasetCopy, find_copy, missing_error
 from clsuite.data.manifest import Manifest, choose_rows
 from clsuite.data.progress import Listener, progress_to
 from clsuite.data.quality_warnings import warn_of_duplicates, warn_of_untested_classes
+from clsuite.data.readers.hub import MARKS, is_saved, open_hub
 from clsuite.data.readers.own import read_own
 from clsuite.data.sequence import load_sequence
-from clsuite.data.spec import DatasetSpec
+from clsuite.data.spec import HUB, OF_HUB, SAVED, DatasetSpec
 from clsuite.data.table import ImageTable
 from clsuite.errors import AbsentError, UserError, did_you_mean, printable
 
@@ -116,6 +119,10 @@ def load_table(
 
 
 def _load_single(spec: DatasetSpec, image_size: int, data_root: Path | None, workers: int | None) -> ImageTable:
+    if spec.name == SAVED or spec.name.startswith(HUB):
+        return _load_hub(spec, image_size, data_root, workers)
+    if stated := [field for field in OF_HUB if getattr(spec, field) is not None]:
+        raise UserError(f"data set '{spec.name}' takes no '{stated[0]}': only those of Hugging Face (hf:...) do")
     dataset = find_dataset(spec.name)
     if spec.parts:
         raise UserError(f"data set '{spec.name}' has no parts: only 'sequence' has")
@@ -175,6 +182,33 @@ def _load_folder(spec: DatasetSpec, image_size: int, data_root: Path | None, wor
         raise UserError("data set 'image_folder' needs a path, for example {name: image_folder, path: caltech101}")
     root = locate(spec.path, data_root, "dataset.path")
     return _listed(_limited(read_own(root, spec.split), spec), f"'{root}'", image_size, workers)
+
+
+def _load_hub(spec: DatasetSpec, image_size: int, data_root: Path | None, workers: int | None) -> ImageTable:
+    """The table of a data set of Hugging Face; its images are files only while they are decoded."""
+    if spec.name == SAVED and spec.path is None:
+        raise UserError("data set 'hf' needs a path; one of the hub is written as {name: hf:OWNER/NAME}")
+    data = open_hub(spec, _saved_folder(spec, data_root))
+    content = ["hf", READERS, data.identity, spec.split, *_limits(spec)]
+    with ExitStack() as stack:
+
+        def read() -> Manifest:
+            folder = stack.enter_context(TemporaryDirectory(prefix=".hf-", dir=cache_folder()))
+            return _with_warnings(data.read(Path(folder), spec), data.what)
+
+        return cached_table(content, image_size, read, workers=workers)
+
+
+def _saved_folder(spec: DatasetSpec, data_root: Path | None) -> Path | None:
+    """The folder of a saved data set; None for one of the hub."""
+    if spec.path is not None:
+        folder = locate(spec.path, data_root, "dataset.path")
+        if not is_saved(folder):
+            raise UserError(f"'{folder}' was not written by save_to_disk: it has neither of {' and '.join(MARKS)}")
+        return folder
+    name = spec.name.removeprefix(HUB)
+    folders = [Path(name)] if data_root is None else [data_root / name, Path(name)]
+    return next((folder for folder in folders if is_saved(folder)), None)
 
 
 def _load_registered(

@@ -4,13 +4,24 @@ from clsuite.metrics.column import Column
 from clsuite.metrics.counts import Counts
 from clsuite.metrics.curves import Curves
 from clsuite.metrics.interval import mean_interval
-from clsuite.metrics.registry import COLUMNS, INTRANSIGENCE, METRICS, NOTATION, PRIMARY, TASK_AWARE, Metric, compute_all
+from clsuite.metrics.registry import (
+    COLUMNS,
+    INTRANSIGENCE,
+    LAST,
+    METRICS,
+    NOTATION,
+    PRIMARY,
+    TASK_AWARE,
+    Metric,
+    compute_all,
+)
 from clsuite.metrics.within_task import EXPOSED, WITHIN_TASK, WithinTaskMetric
 
 __all__ = [
     "COLUMNS",
     "EXPOSED",
     "INTRANSIGENCE",
+    "LAST",
     "METRICS",
     "NOTATION",
     "PRIMARY",

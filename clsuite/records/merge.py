@@ -12,6 +12,7 @@ from pathlib import Path
 from clsuite.config.paths import files_below
 from clsuite.errors import UserError
 from clsuite.records.atomic import atomic_path
+from clsuite.records.order import run_name
 from clsuite.records.record import RunRecord
 from clsuite.records.store import RecordError, read_record
 from clsuite.records.verify import why_untrue
@@ -85,7 +86,7 @@ def _merge(path: Path, place: Path, merged: Merged) -> None:
 
 
 def _name(record: RunRecord) -> str:
-    return f"{record.benchmark}, {record.method}, seed {record.seed}"
+    return f"{record.benchmark}, {run_name(record)}"
 
 
 def _finished(path: Path) -> RunRecord | None:

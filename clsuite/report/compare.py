@@ -1,4 +1,4 @@
-"""Comparison of two methods on the same streams: paired differences over seeds, with intervals and an exact test."""
+"""Comparison of two methods on the same streams: paired differences over seeds or orders, and an exact test."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from clsuite.metrics import METRICS, PRIMARY, mean_interval
 from clsuite.records import RunRecord
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.format import kind_of
+from clsuite.report.pairing import PairedRuns, order_notes, pair_runs
+from clsuite.report.units import Spread
 
 COMPARED = (
     PRIMARY,
@@ -28,28 +30,31 @@ EXACT_UP_TO = 16
 
 @dataclass(frozen=True)
 class Paired:
-    """A quantity of both methods for each seed, as fractions.
+    """A quantity of both methods for each seed, or for each order (the mean over its seeds), as fractions.
 
     Attributes:
         name: Name of the metric or test part.
         higher_is_better: Direction.
-        first: The first method's value for each seed.
-        second: The second method's value for each seed.
+        first: The first method's value for each seed or order; of orders, only those that mean and test are over.
+        second: The second method's value for each.
+        spreads: Minimum, median and maximum over all orders, of the first method and of the second; empty without
+            several orders.
     """
 
     name: str
     higher_is_better: bool
     first: tuple[float, ...]
     second: tuple[float, ...]
+    spreads: tuple[Spread | None, ...] = ()
 
     @property
     def differences(self) -> tuple[float, ...]:
-        """The first method's value minus the second's, for each seed."""
+        """The first method's value minus the second's, for each seed or order."""
         return tuple(a - b for a, b in zip(self.first, self.second, strict=True))
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Mean difference and half-width of its 95 % Student-t interval over seeds (`nan` for one seed)."""
+        """Mean difference and half-width of its 95 % Student-t interval over seeds or orders (`nan` for one)."""
         return mean_interval(self.differences)
 
     @property
@@ -66,6 +71,7 @@ class Comparison:
         first: Name of the first method.
         second: Name of the second method.
         seeds: The seeds that both methods have in common.
+        orders: The orders that mean and test are over; empty without several orders.
         metrics: The metrics; the verdict is about the first of them.
         parts: The accuracy on each test part after the last task.
         notes: Other differences between the runs.
@@ -77,6 +83,7 @@ class Comparison:
     metrics: tuple[Paired, ...]
     parts: tuple[Paired, ...]
     notes: tuple[str, ...]
+    orders: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join([verdict(self), *(f"note: {note}" for note in self.notes)])
@@ -127,58 +134,26 @@ def compare(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> Comparis
     """Compare two methods.
 
     Args:
-        first: Finished records of one method, one per seed.
-        second: Finished records of the other method, with the same seeds and streams.
+        first: Finished records of one method, one per seed and order.
+        second: Finished records of the other method, with the same seeds, orders and streams. Orders that were chosen
+            for one of them alone are not compared, but count for its minimum and maximum.
 
     Raises:
         UserError: If seeds, streams or test parts differ; says which.
     """
-    pairs = _pairs(first, second)
+    runs = pair_runs(first, second)
     names = [first[0].method, second[0].method]
     if names[0] == names[1]:
         names = [f"{name} ({letter})" for name, letter in zip(names, "AB", strict=True)]
-    metrics = [_metric(pairs, name) for name in COMPARED]
-    aware = _paired(pairs, "task-aware acc.", True, _task_aware)
-    parts = [_paired(pairs, label, True, _last_on(j)) for j, label in enumerate(_labels(first))]
-    seeds = tuple(a.seed for a, _ in pairs)
-    return Comparison(names[0], names[1], seeds, (*metrics, aware), tuple(parts), tuple(_notes(pairs)))
-
-
-def _pairs(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> list[tuple[RunRecord, RunRecord]]:
-    by_first, by_second = ({record.seed: record for record in records} for records in (first, second))
-    if set(by_first) != set(by_second):
-        both = sorted(set(by_first) & set(by_second))
-        fix = f"compare those that both have with --seeds {_list(both, ',')}" if both else "run the missing ones"
-        raise UserError(
-            f"'{first[0].method}' has seeds {_list(by_first)} and '{second[0].method}' has {_list(by_second)}; "
-            f"paired differences need the same: {fix}"
-        )
-    pairs = [(by_first[seed], by_second[seed]) for seed in sorted(by_first)]
-    for a, b in pairs:
-        _check_same_stream(a, b)
-    return pairs
-
-
-def _check_same_stream(a: RunRecord, b: RunRecord) -> None:
-    where = f"'{a.method}' and '{b.method}' with seed {a.seed}"
-    if a.key == b.key:
-        raise UserError(f"{where} are the same run ({a.key[:12]})")
-    if a.scenario.kind != b.scenario.kind:
-        raise UserError(f"{where} learned different kinds of stream: {a.scenario.kind} and {b.scenario.kind}")
-    if len(a.scenario.task_names) != len(b.scenario.task_names):
-        numbers = f"{len(a.scenario.task_names)} and {len(b.scenario.task_names)}"
-        raise UserError(f"{where} learned streams of different lengths: {numbers} tasks")
-    if a.scenario.fingerprint != b.scenario.fingerprint:
-        prints = f"{a.scenario.fingerprint[:12]} and {b.scenario.fingerprint[:12]}"
-        raise UserError(
-            f"{where} learned different streams (fingerprints {prints}): other images, labels, order or split"
-        )
-    if a.main_counts.n.tolist() != b.main_counts.n.tolist():
-        raise UserError(f"{where} were tested on parts of different sizes")
-    for record in (a, b):
-        if len(record.scenario.columns) != len(record.main_counts.n):
-            parts, names = len(record.main_counts.n), len(record.scenario.columns)
-            raise UserError(f"'{record.method}' with seed {record.seed} names {names} test parts and counts {parts}")
+    metrics = [_metric(runs, name) for name in COMPARED]
+    aware = _paired(runs, "task-aware acc.", True, _task_aware)
+    labels = _labels([a for a, _ in runs.pairs])
+    parts = [_paired(runs, label, True, _last_on(j)) for j, label in enumerate(labels)]
+    seeds = tuple(dict.fromkeys(a.seed for a, _ in runs.pairs))
+    notes = (*_notes(runs.pairs), *order_notes(runs))
+    orders = runs.units.orders
+    compared = tuple(order.name for order in orders if order.drawn or not any(other.drawn for other in orders))
+    return Comparison(names[0], names[1], seeds, (*metrics, aware), tuple(parts), notes, compared)
 
 
 def _notes(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[str]:
@@ -235,15 +210,13 @@ def _last_on(part: int) -> Callable[[RunRecord], float]:
     return lambda record: float(record.main_counts.accuracy[-1, part])
 
 
-def _metric(pairs: Sequence[tuple[RunRecord, RunRecord]], name: str) -> Paired:
+def _metric(runs: PairedRuns, name: str) -> Paired:
     metric = METRICS[name]
-    return _paired(pairs, metric.label, metric.higher_is_better, lambda record: metric.compute(record.main_counts))
+    return _paired(runs, metric.label, metric.higher_is_better, lambda record: metric.compute(record.main_counts))
 
 
-def _paired(
-    pairs: Sequence[tuple[RunRecord, RunRecord]], name: str, higher: bool, value: Callable[[RunRecord], float]
-) -> Paired:
-    return Paired(name, higher, tuple(value(a) for a, _ in pairs), tuple(value(b) for _, b in pairs))
+def _paired(runs: PairedRuns, name: str, higher: bool, value: Callable[[RunRecord], float]) -> Paired:
+    return Paired(name, higher, *runs.values(value), runs.spreads(value))
 
 
 def _list(seeds: Iterable[int], separator: str = ", ") -> str:
@@ -252,16 +225,18 @@ def _list(seeds: Iterable[int], separator: str = ", ") -> str:
 
 def verdict(comparison: Comparison) -> str:
     """One or two sentences on the difference in final accuracy."""
-    main, number = comparison.metrics[0], len(comparison.seeds)
+    main, number = comparison.metrics[0], len(comparison.metrics[0].first)
+    many = _orders(number) if comparison.orders else _seeds(number)
     mean, half = main.interval
+    worst = _worst(comparison)
     if not any(main.differences):
-        return f"{comparison.first} and {comparison.second} have the same final accuracy over {_seeds(number)}."
+        return f"{comparison.first} and {comparison.second} have the same final accuracy over {many}.{worst}"
     better, worse = (comparison.first, comparison.second) if mean > 0 else (comparison.second, comparison.first)
     points = f"{_points(abs(mean))} points"
     if number == 1:
         return f"{better} is {points} better than {worse} in final accuracy on one seed; one run cannot exclude chance."
     low, high = abs(mean) - half, abs(mean) + half
-    figures = f"95 % interval {_points(low)} to {_points(high)}, p = {main.p:.2g} with {_seeds(number)}"
+    figures = f"95 % interval {_points(low)} to {_points(high)}, p = {main.p:.2g} with {many}"
     if mean == 0:
         text = f"{better} and {worse} are level in final accuracy on average ({figures})."
     elif math.isfinite(low) and low > 0:
@@ -269,7 +244,16 @@ def verdict(comparison: Comparison) -> str:
     else:
         text = f"{better} is {points} ahead of {worse} in final accuracy, but that may be chance ({figures})."
     least = 2 / 2**number
-    return text + (f" {_seeds(number).capitalize()} cannot give p below {least:.2g}." if least > 0.05 else "")
+    return text + (f" {many.capitalize()} cannot give p below {least:.2g}." if least > 0.05 else "") + worst
+
+
+def _worst(comparison: Comparison) -> str:
+    """A sentence on the worst order of each method, if there are several orders."""
+    found = [spread for spread in comparison.metrics[0].spreads if spread is not None]
+    if len(found) < 2:
+        return ""
+    first, second = (f"{100 * spread.minimum:.1f}" for spread in found)
+    return f" In its worst order {comparison.first} has {first} %, {comparison.second} in its worst {second} %."
 
 
 def _points(share: float) -> str:
@@ -278,7 +262,12 @@ def _points(share: float) -> str:
     return text if share == 0 or float(text) else f"{100 * share:.2g}"
 
 
+NUMBERS = ("no", "one", "two", "three", "four", "five")
+
+
 def _seeds(number: int) -> str:
-    return {1: "one seed", 2: "two seeds", 3: "three seeds", 4: "four seeds", 5: "five seeds"}.get(
-        number, f"{number} seeds"
-    )
+    return f"{NUMBERS[number] if number < len(NUMBERS) else number} seed{'s' * (number != 1)}"
+
+
+def _orders(number: int) -> str:
+    return _seeds(number).replace("seed", "order")

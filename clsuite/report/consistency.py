@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clsuite.records import RunRecord
+from clsuite.records.order import order_name, without_order
 
 
 @dataclass
@@ -15,7 +16,7 @@ class ConsistencyCheck:
 
     setups: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
     methods: dict[tuple[str, str], tuple[dict[str, Any], str]] = field(default_factory=dict)
-    streams: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
+    streams: dict[tuple[str, int, str], tuple[str, str]] = field(default_factory=dict)
     probes: dict[tuple[str, str], tuple[tuple[bool, bool], str]] = field(default_factory=dict)
     sizes: dict[tuple[str, str, int], tuple[int | None, str]] = field(default_factory=dict)
 
@@ -35,9 +36,13 @@ class ConsistencyCheck:
         if usual != configuration:
             return f"its {_differing(usual, configuration)} differs from that of '{place}', another seed of {method}"
         fingerprint = record.scenario.fingerprint
-        stream, place = self.streams.setdefault((name, record.seed), (fingerprint, where))
+        order = order_name(record)
+        stream, place = self.streams.setdefault((name, record.seed, order), (fingerprint, where))
         if stream != fingerprint:
-            return f"its stream is another one than that of '{place}' with the same seed: other data, seed or scenario"
+            same = "seed and order" if order else "seed"
+            return (
+                f"its stream is another one than that of '{place}' with the same {same}: other data, seed or scenario"
+            )
         return self._unlike_probe(record, where)
 
     def _unlike_probe(self, record: RunRecord, where: str) -> str:
@@ -59,13 +64,17 @@ class ConsistencyCheck:
 
 def _setup(record: RunRecord) -> dict[str, Any]:
     """The stream and backbone, which all runs of a benchmark share."""
-    shared = {key: value for key, value in record.config.items() if key not in ("training", "probes")}
+    config = without_order(record.config)
+    shared = {key: value for key, value in config.items() if key not in ("training", "probes")}
     return {**shared, "kind of stream": record.scenario.kind}
 
 
 def _configuration(record: RunRecord) -> dict[str, Any]:
-    """The configuration that all seeds of a method share."""
-    return {**record.config, "plugins": [{"name": entry.name, "args": entry.args} for entry in record.plugins]}
+    """The configuration that all seeds and orders of a method share."""
+    return {
+        **without_order(record.config),
+        "plugins": [{"name": entry.name, "args": entry.args} for entry in record.plugins],
+    }
 
 
 def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:

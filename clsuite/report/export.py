@@ -1,4 +1,4 @@
-"""Tables as CSV, Markdown and LaTeX: mean ± half-width of the 95 % interval over seeds."""
+"""Tables as CSV, Markdown and LaTeX: mean ± half-width of the 95 % interval over seeds, or over orders."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from clsuite.errors import did_you_mean, harmless, on_one_line
 from clsuite.metrics import Column
 from clsuite.records import RunRecord
-from clsuite.report.summary import Figure, Row, columns_of, summarize
-from clsuite.report.table import SHOWN, figure_text, heading
+from clsuite.report.summary import Figure, RankBy, Row, columns_of, summarize
+from clsuite.report.table import SHOWN, figure_text, heading, orders_text
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -20,7 +20,7 @@ LATEX = {
     "[": "{[}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
-LATEX_WORDS = {" ± ": r" $\pm$ ", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
+LATEX_WORDS = {" ± ": r" $\pm$ ", " · ": r" $\cdot$ ", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 MARKDOWN = {"&": "&amp;", "<": "&lt;", **{character: f"\\{character}" for character in "\\|`*_[]"}}
 
 
@@ -38,27 +38,41 @@ def choose_columns(known: Mapping[str, Column], names: Sequence[str]) -> list[Co
     return [known[name] for name in names or SHOWN]
 
 
-def csv_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
+def csv_table(records: Sequence[RunRecord], names: Sequence[str], rank_by: RankBy = "mean") -> str:
     """One line per benchmark and method with mean and half-width of each column, accuracies as fractions."""
     columns = choose_columns(columns_of(records), names or ["all"])
-    lines: list[list[Any]] = [["benchmark", *csv_head(columns)]]
-    for benchmark, group in by_benchmark(records).items():
-        lines += [[benchmark, *csv_line(row, columns)] for row in summarize(group).rows]
-    return csv_text(lines)
+    tables = {name: summarize(group, rank_by).rows for name, group in by_benchmark(records).items()}
+    head, *lines = csv_lines([row for rows in tables.values() for row in rows], columns)
+    names = [name for name, rows in tables.items() for _ in rows]
+    return csv_text([["benchmark", *head], *([name, *line] for name, line in zip(names, lines, strict=True))])
 
 
-def csv_head(columns: Iterable[Column]) -> list[str]:
-    """The header that belongs to `csv_line`."""
-    return ["method", "seeds", *(part for column in columns for part in (column.name, f"{column.name}_interval"))]
+def csv_lines(rows: Sequence[Row], columns: Sequence[Column]) -> list[list[Any]]:
+    """Header and lines: each row's method, its seeds, and mean and half-width of each column; counts are exact.
+
+    If a row has several orders, all have the names of theirs, and minimum, median and maximum over orders of each
+    column that is no cost.
+    """
+    several = any(row.orders for row in rows)
+    head = ["method", "seeds", *(["orders"] if several else [])]
+    head += [f"{column.name}{part}" for column in columns for part in ("", "_interval", *_parts(column, several))]
+    return [head, *(_csv_line(row, columns, several) for row in rows)]
 
 
-def csv_line(row: Row, columns: Iterable[Column]) -> list[Any]:
-    """A row's method, its seeds, and mean and half-width of each column; counts are exact."""
-    figures = [row.figures.get(column.name) for column in columns]
-    numbers = [
-        _exact(value) for figure in figures for value in ((figure.mean, figure.half) if figure else (None, None))
-    ]
-    return [row.method, " ".join(str(seed) for seed in row.seeds), *numbers]
+def _parts(column: Column, several: bool) -> tuple[str, ...]:
+    return ("_min", "_median", "_max") if several and not column.is_cost else ()
+
+
+def _csv_line(row: Row, columns: Sequence[Column], several: bool) -> list[Any]:
+    line: list[Any] = [row.method, " ".join(str(seed) for seed in dict.fromkeys(row.seeds))]
+    line += ["; ".join(dict.fromkeys(row.orders))] if several else []
+    for column in columns:
+        figure = row.figures.get(column.name)
+        line += [_exact(figure.mean), _exact(figure.half)] if figure else [None, None]
+        if _parts(column, several):
+            over = figure.spread if figure else None
+            line += [_exact(over.minimum), _exact(over.median), _exact(over.maximum)] if over else [None] * 3
+    return line
 
 
 def _exact(value: float | None) -> float | int | None:
@@ -84,13 +98,13 @@ def _cell(value: Any) -> Any:
     return harmless(on_one_line(f"{quote}{value}"))
 
 
-def markdown_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
+def markdown_table(records: Sequence[RunRecord], names: Sequence[str], rank_by: RankBy = "mean") -> str:
     """A Markdown table per benchmark, accuracies in percent."""
-    return "\n".join(_markdown(name, group, names) for name, group in by_benchmark(records).items())
+    return "\n".join(_markdown(name, group, names, rank_by) for name, group in by_benchmark(records).items())
 
 
-def _markdown(benchmark: str, records: Sequence[RunRecord], names: Sequence[str]) -> str:
-    head, *body = _lines(records, names, markdown_text, "**{}**".format)
+def _markdown(benchmark: str, records: Sequence[RunRecord], names: Sequence[str], rank_by: RankBy) -> str:
+    head, *body = _lines(records, names, rank_by, markdown_text, "**{}**".format)
     return f"### {markdown_text(benchmark)}\n\n" + "".join(f"{line}\n" for line in markdown_lines(head, body))
 
 
@@ -105,18 +119,19 @@ def markdown_text(text: str) -> str:
     return escape_text(text, MARKDOWN)
 
 
-def latex_table(records: Sequence[RunRecord], names: Sequence[str]) -> str:
+def latex_table(records: Sequence[RunRecord], names: Sequence[str], rank_by: RankBy = "mean") -> str:
     """A LaTeX table per benchmark with the rules of the package booktabs, accuracies in percent."""
-    tables = [_latex(name, group, names) for name, group in by_benchmark(records).items()]
+    tables = [_latex(name, group, names, rank_by) for name, group in by_benchmark(records).items()]
     return "% needs \\usepackage{booktabs}\n" + "\n".join(tables)
 
 
-def _latex(benchmark: str, records: Sequence[RunRecord], names: Sequence[str]) -> str:
-    head, *body = _lines(records, names, _latex_text, r"\textbf{{{}}}".format)
+def _latex(benchmark: str, records: Sequence[RunRecord], names: Sequence[str], rank_by: RankBy) -> str:
+    head, *body = _lines(records, names, rank_by, latex_text, r"\textbf{{{}}}".format)
+    over = "orders (min $\\cdot$ median $\\cdot$ max)" if "orders" in head else "seeds"
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_latex_text(benchmark)}: accuracies in \%, mean $\pm$ 95\,\% interval over seeds.}}",
+        rf"\caption{{{latex_text(benchmark)}: accuracies in \%, mean $\pm$ 95\,\% interval over {over}.}}",
         rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
         r"\toprule",
         f"{' & '.join(head)} \\\\",
@@ -136,21 +151,27 @@ def by_benchmark(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
 
 
 def _lines(
-    records: Sequence[RunRecord], names: Sequence[str], escape: Callable[[str], str], bold: Callable[[str], str]
+    records: Sequence[RunRecord],
+    names: Sequence[str],
+    rank_by: RankBy,
+    escape: Callable[[str], str],
+    bold: Callable[[str], str],
 ) -> list[list[str]]:
     """Header and rows of the table in a format with its own way to escape text and to mark the best values."""
-    results = summarize(records)
+    results = summarize(records, rank_by)
     columns = choose_columns(results.columns, names)
+    several = any(row.orders for row in results.rows)
 
     def cell(figure: Figure, column: Column) -> str:
         text = escape(figure_text(figure, column))
         return bold(text) if figure.best else text
 
-    head = ["method", *(escape(heading(column)) for column in columns), "seeds"]
-    return [head] + [
-        [escape(row.method), *(cell(row.figures[column.name], column) for column in columns), str(len(row.seeds))]
-        for row in results.rows
-    ]
+    lines = [["method", *(escape(heading(column)) for column in columns), "seeds", *(["orders"] if several else [])]]
+    for row in results.rows:
+        cells = [cell(row.figures[column.name], column) for column in columns]
+        orders = [orders_text(row)] if several else []
+        lines.append([escape(row.method), *cells, str(len({*row.seeds})), *orders])
+    return lines
 
 
 def escape_text(text: str, table: Mapping[str, str]) -> str:
@@ -159,7 +180,8 @@ def escape_text(text: str, table: Mapping[str, str]) -> str:
     return "".join(table.get(character, character) for character in line)
 
 
-def _latex_text(text: str) -> str:
+def latex_text(text: str) -> str:
+    """A text on one line with all LaTeX escaped, and with the symbols of tables as commands."""
     escaped = escape_text(text, LATEX)
     for word, command in LATEX_WORDS.items():
         escaped = escaped.replace(word, command)

@@ -8,26 +8,29 @@ from pathlib import Path
 
 from clsuite.errors import UserError
 from clsuite.records import RunRecord, atomic_path
-from clsuite.report.export import csv_head, csv_line, csv_text
+from clsuite.report.export import csv_lines, csv_text
 from clsuite.report.plots import plot_curves, plot_matrix, plot_probes
-from clsuite.report.summary import summarize
+from clsuite.report.summary import RankBy, summarize
 from clsuite.report.within_task_plot import plot_within_task
 
 
-def write_report(folder: Path, title: str, records: Mapping[Path, RunRecord]) -> tuple[list[Path], list[str]]:
+def write_report(
+    folder: Path, title: str, records: Mapping[Path, RunRecord], rank_by: RankBy = "mean"
+) -> tuple[list[Path], list[str]]:
     """Write the summary and the plots; an error in one of them does not affect the others.
 
     Args:
         folder: Folder of the benchmark.
         title: Title of the curves.
         records: Finished records by their path; the heat map of each is written beside it.
+        rank_by: How the lines of the summary are ordered; see `summarize`.
 
     Returns:
         The most important files, and a line for each reason why others could not be written.
     """
     finished = list(records.values())
     writers: dict[Path, Callable[[Path], None]] = {
-        folder / "summary.csv": lambda path: write_csv(finished, path),
+        folder / "summary.csv": lambda path: write_csv(finished, path, rank_by),
         folder / "accuracy.svg": lambda path: plot_curves(finished, path, title),
     }
     if any(record.probes for record in finished):
@@ -56,10 +59,9 @@ def is_newer(path: Path, than: Path) -> bool:
         return False
 
 
-def write_csv(records: Sequence[RunRecord], path: Path) -> None:
+def write_csv(records: Sequence[RunRecord], path: Path, rank_by: RankBy = "mean") -> None:
     """Write one line per method: mean and half-width of the 95 % interval of every column, as fractions."""
-    results = summarize(records)
-    columns = results.columns.values()
-    text = csv_text([csv_head(columns), *(csv_line(row, columns) for row in results.rows)])
+    results = summarize(records, rank_by)
+    text = csv_text(csv_lines(results.rows, list(results.columns.values())))
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")

@@ -10,8 +10,10 @@ from pathlib import Path
 from clsuite.config.paths import files_below
 from clsuite.errors import InputWarning, UserError, did_you_mean, warn_of
 from clsuite.records import RunRecord, read_record, why_untrue
+from clsuite.records.order import run_name
 from clsuite.report.consistency import ConsistencyCheck
 from clsuite.report.newest import newest_runs
+from clsuite.trackers.journal import FOLDER
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,9 @@ def gather(places: Sequence[Path]) -> Gathered:
         if "judged_on" in record.config and path not in places:
             continue
         if record.status != "done":
-            unfinished.append(f"{record.status}: {record.method}, seed {record.seed} ({path})")
+            unfinished.append(f"{record.status}: {run_name(record)} ({path})")
         elif problem := why_untrue(record, path):
-            untrue.append(f"{record.method}, seed {record.seed}: the record '{path}' {problem}")
+            untrue.append(f"{run_name(record)}: the record '{path}' {problem}")
         elif record.key not in keys:
             keys.add(record.key)
             records[path] = record
@@ -73,7 +75,8 @@ def record_files(place: Path) -> list[Path]:
     if place.is_dir():
         published = place / "records"
         inside = published if (place / "rows.json").is_file() and published.is_dir() else place
-        return [path for path in files_below(inside, "*.json") if not path.name.startswith(".") and not _beside(path)]
+        found = (path for path in files_below(inside, "*.json") if not path.name.startswith("."))
+        return [path for path in found if not _beside(path) and not _of_trackers(path)]
     if not place.exists():
         raise UserError(f"'{place}' is neither a record nor a folder of runs")
     return [] if _beside(place) else [place]
@@ -83,6 +86,11 @@ def _beside(path: Path) -> bool:
     """Whether a file is the result of a record's rerun, or another file that belongs to a record."""
     record = path.with_suffix(".json")
     return path.name.endswith(".rerun.json") or (record != path and record.is_file())
+
+
+def _of_trackers(path: Path) -> bool:
+    """Whether a file is in the folder of a run's trackers, which write JSON too."""
+    return any(parent.suffix == FOLDER for parent in path.parents)
 
 
 def newest_of(found: Gathered, where: str) -> Gathered:

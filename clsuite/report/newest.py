@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clsuite.records import RunRecord
+from clsuite.records.order import order_name, without_order
 
 SHOWN = 4
 """Largest number of settings and files that are named."""
@@ -48,24 +49,25 @@ def newest_runs(records: Mapping[Path, RunRecord]) -> tuple[dict[Path, RunRecord
 
 def _shared(record: RunRecord) -> dict[tuple[str, ...], Any]:
     """The content that must be equal in all records of the same name; each run is also checked by itself."""
-    benchmark, seed = record.benchmark, str(record.seed)
+    benchmark, run = record.benchmark, (str(record.seed), order_name(record))
     return {
         ("method", benchmark, record.method): _settings(record),
         ("benchmark", benchmark): _setup(record),
-        ("stream", benchmark, seed): record.scenario.fingerprint,
-        ("run", benchmark, record.method, seed): record.key,
+        ("stream", benchmark, *run): record.scenario.fingerprint,
+        ("run", benchmark, record.method, *run): record.key,
     }
 
 
 def _setup(record: RunRecord) -> dict[str, Any]:
     """The setup that all methods of a benchmark share."""
-    shared = {key: value for key, value in record.config.items() if key not in ("training", "probes")}
+    config = without_order(record.config)
+    shared = {key: value for key, value in config.items() if key not in ("training", "probes")}
     return {**shared, "kind of stream": record.scenario.kind}
 
 
 def _settings(record: RunRecord) -> dict[str, str]:
-    """Everything that determines a run's result except seed and data, by dotted name."""
-    settings = dict(_flat({**record.config, "kind of stream": record.scenario.kind}))
+    """Everything that determines a run's result except seed, order and data, by dotted name."""
+    settings = dict(_flat({**without_order(record.config), "kind of stream": record.scenario.kind}))
     for plugin in record.plugins:
         settings |= _flat(plugin.args, f"{plugin.name}.")
         settings[f"source of {plugin.name}"] = plugin.source[:12]

@@ -24,6 +24,7 @@ from clsuite.metrics import Counts
 from clsuite.metrics.counts import Floats
 from clsuite.metrics.variants import accuracy_over_time_weighted, forgetting_over_time
 from clsuite.records import ProbeEntry, RunRecord, atomic_path
+from clsuite.records.order import run_name
 from clsuite.report.plot_style import ANY, FROM_ZERO, PERCENT, POINTS, Limits, MethodStyles, best_first
 from clsuite.report.summary import summarize
 
@@ -56,7 +57,7 @@ def plot_matrix(record: RunRecord, path: Path) -> None:
         record: A finished record.
         path: The file to write.
     """
-    plot_matrices({f"{record.method}, seed {record.seed}": [record]}, path)
+    plot_matrices({run_name(record): [record]}, path)
 
 
 def plot_matrices(groups: Mapping[str, Sequence[RunRecord]], path: Path) -> None:

@@ -12,6 +12,7 @@ from clsuite.report.fit import NARROW, TableColumn, add_columns
 from clsuite.report.format import DASH, number_text, shown
 from clsuite.report.probe_columns import PROBE
 from clsuite.report.summary import Figure, ResultTable, Row
+from clsuite.report.units import Spread
 
 SHOWN = (
     PRIMARY,
@@ -26,12 +27,20 @@ SHOWN = (
     "train_seconds",
 )
 SEEDS = "the number of seeds"
-FIRST = (PRIMARY, "average_incremental_accuracy_weighted", "forgetting_max_before_last", SEEDS)
+ORDERS = "the number of orders"
+FIRST = (PRIMARY, "average_incremental_accuracy_weighted", "forgetting_max_before_last", SEEDS, ORDERS)
 """The columns that a narrow terminal shows first, in this order; the others follow in their own order."""
 CAPTION = (
     "accuracies in %, mean ± 95 % interval over seeds; ↑ higher is better, ↓ lower; macro: every test part alike, "
     "weighted: all test images together, as most papers' last accuracy"
 )
+OVER_ORDERS = (
+    "accuracies in %, mean ± 95 % interval over orders drawn at random, each with its mean over seeds; in brackets min "
+    "· median · max over orders; ↑ higher is better, ↓ lower; macro: every test part alike, weighted: all test images "
+    "together, as most papers' last accuracy"
+)
+CHOSEN = "; orders after + were chosen, such as by a search, and count for min and max only"
+UNEQUAL = "; the methods ran in different numbers of orders, and the minimum over more orders is lower"
 PARTLY = "; intransigence over the seeds that joint training has too"
 
 
@@ -52,7 +61,8 @@ def results_table(
     columns = [results.columns[name] for name in SHOWN] if asked is None else asked
     gaps = [[value is None for value in row.figures[INTRANSIGENCE].values] for row in results.rows]
     partly = any(column.name == INTRANSIGENCE for column in columns) and any(any(gap) and not all(gap) for gap in gaps)
-    return _table(results.rows, columns, title, CAPTION + PARTLY * partly, width, () if asked else FIRST)
+    caption = caption_of(results.rows) + PARTLY * partly
+    return _table(results.rows, columns, title, caption, width, () if asked else FIRST)
 
 
 def probes_table(results: ResultTable, width: int | None = None) -> Table | None:
@@ -87,7 +97,9 @@ def _table(
         TableColumn(column.name, shown(heading(column)), [_cell(row.figures[column.name], column) for row in rows])
         for column in columns
     ]
-    figures.append(TableColumn(SEEDS, "seeds", [str(len(row.seeds)) for row in rows]))
+    figures.append(TableColumn(SEEDS, "seeds", [str(len({*row.seeds})) for row in rows]))
+    if any(row.orders for row in rows):
+        figures.append(TableColumn(ORDERS, "orders", [orders_text(row) for row in rows]))
     wanted = sorted(range(len(figures)), key=lambda index: _importance(figures[index], first))
     ranked = [replace(column, importance=wanted.index(index)) for index, column in enumerate(figures)]
     names = TableColumn("method", "method", [shown(row.method) for row in rows])
@@ -95,6 +107,20 @@ def _table(
     hint = f"; {NARROW}{', '.join(left)} (clsuite table FOLDER --columns NAME,... shows them)"
     table.caption = caption + hint * bool(left)
     return table
+
+
+def caption_of(rows: Sequence[Row]) -> str:
+    """What the figures of some rows are over."""
+    if not any(row.orders for row in rows):
+        return CAPTION
+    unequal = len({len({*row.orders}) for row in rows}) > 1
+    return OVER_ORDERS + CHOSEN * any(row.chosen for row in rows) + UNEQUAL * unequal
+
+
+def orders_text(row: Row) -> str:
+    """The number of orders of a row, such as ``20``, or ``3 + 12`` if 3 were drawn and 12 chosen."""
+    number = len({*row.orders}) or 1
+    return f"{number - len(row.chosen)} + {len(row.chosen)}" if row.chosen else str(number)
 
 
 def _importance(column: TableColumn, first: Sequence[str]) -> tuple[bool, int]:
@@ -114,6 +140,17 @@ def heading(column: Column) -> str:
 
 
 def figure_text(figure: Figure, column: Column) -> str:
-    """A cell as text: mean ± half-width, accuracies in percent; a cost without its interval."""
+    """A cell as text: mean ± half-width, accuracies in percent; a cost without its interval.
+
+    If there are several orders, the minimum, median and maximum over them follow in brackets.
+    """
     text = number_text(figure.mean, column.unit)
-    return text if column.is_cost or figure.half is None else f"{text} ± {number_text(figure.half, column.unit)}"
+    if not column.is_cost and figure.half is not None:
+        text = f"{text} ± {number_text(figure.half, column.unit)}"
+    return f"{text} ({spread_text(figure.spread, column)})" if figure.spread else text
+
+
+def spread_text(spread: Spread, column: Column) -> str:
+    """Minimum, median and maximum over orders, such as ``60.1 · 72.0 · 80.3``."""
+    values = (spread.minimum, spread.median, spread.maximum)
+    return " · ".join(number_text(value, column.unit) for value in values)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from clsuite.metrics import Curves
 from clsuite.records import RunRecord
+from clsuite.records.order import run_name
 from clsuite.report.plots import STYLE, write_figure
 
 
@@ -35,7 +36,7 @@ def plot_within_task(records: Sequence[RunRecord], path: Path, title: str) -> No
         for axes, record in zip(panels, first.values(), strict=True):
             assert record.main_curves is not None
             _panel(axes, record.main_curves)
-            axes.set_title(f"{record.method}, seed {record.seed}", fontsize=9)
+            axes.set_title(run_name(record), fontsize=9)
         panels[-1].set_xlabel("optimizer steps of the stream; lines: a task ends")
         figure.supylabel("accuracy in %, a color for each part", fontsize=9)
         figure.suptitle(title)

@@ -15,6 +15,8 @@ from clsuite.runner.manifest import write_manifest
 from clsuite.runner.plan import RunPlan, failed_record
 from clsuite.runner.pool import Pool
 from clsuite.runner.shared_runs import SharedRuns, Version, version_of
+from clsuite.trackers.journal import JOURNAL
+from clsuite.trackers.process import WriterProcess
 
 Warn = Callable[[str], None]
 
@@ -119,6 +121,7 @@ def run_missing(
     Raises:
         UserError: Before any run, if the folder cannot be written or a method refuses to be built.
     """
+    hand_over_rest([plan for plan in status.plans if plan.record_path in status.done])
     missing, unwritten = status.missing, dict[Path, RunRecord]()
     if missing:
         folder = missing[0].record_path.parent.parent
@@ -136,13 +139,22 @@ def run_missing(
     return outcomes
 
 
+def hand_over_rest(done: Sequence[RunPlan]) -> None:
+    """Hand over what the trackers of finished runs have not received: they had failed, or a process was killed."""
+    for plan in done:
+        if plan.trackers and plan.beside(JOURNAL).exists():
+            writer = WriterProcess(plan.beside(JOURNAL), plan.trackers)
+            writer.end("done")
+            writer.wait()
+
+
 def forget(plans: Sequence[RunPlan]) -> BenchStatus:
     """The status of plans that are all to be done from their first task on.
 
     Raises:
         UserError: If a checkpoint cannot be removed.
     """
-    for checkpoint in (plan.beside(suffix) for plan in plans for suffix in (".ckpt", ".task.ckpt")):
+    for checkpoint in (plan.beside(suffix) for plan in plans for suffix in (".ckpt", ".task.ckpt", JOURNAL)):
         try:
             checkpoint.unlink(missing_ok=True)
         except OSError as error:

@@ -14,7 +14,7 @@ from clsuite.runner.own_classes import bind_classes
 from clsuite.runner.record_config import probe_config, tasks_learned
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file, stream_loader
-from clsuite.scenarios import Scenario
+from clsuite.scenarios import Scenario, ScenarioSpec
 from clsuite.scenarios.validation import judged_on_validation
 
 
@@ -25,14 +25,15 @@ class Bound:
     Attributes:
         spec: The benchmark, with absolute paths.
         weights: The backbone's weights.
-        stream: Makes the stream of a seed, cut as the options say.
+        stream: Makes the stream of a seed, cut as the options say; in the benchmark's order, or in that of another
+            specification of the stream.
         probes: The probes as records store them, with the fingerprints of their images.
         files: The files of its user-defined classes, by their source.
     """
 
     spec: BenchmarkSpec
     weights: Weights
-    stream: Callable[[int], Scenario]
+    stream: Callable[[int, ScenarioSpec | None], Scenario]
     probes: list[dict[str, Any]]
     files: Mapping[str, str]
 
@@ -56,8 +57,8 @@ def bind(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> Bound:
     load = stream_loader(spec.dataset, scenario, spec.backbone.image_size, root, files)
     probes = [probe_config(probe, spec.backbone.image_size, root) for probe in spec.probes]
 
-    def stream(seed: int) -> Scenario:
-        made = load(seed, tasks_learned(spec, options.limit_tasks))
+    def stream(seed: int, other: ScenarioSpec | None = None) -> Scenario:
+        made = load(seed, tasks_learned(spec, options.limit_tasks), other)
         return judged_on_validation(made) if options.on_validation else made
 
     return Bound(spec, weights, stream, probes, files)

@@ -53,15 +53,12 @@ def build_learner(
     Raises:
         UserError: If a plugin fails to import, or the weights do not fit.
     """
-    backbone = record.config["backbone"]
-    known = ("name", "image_size", "normalization", "templates", "class", "args", "source")
-    spec = BackboneSpec.model_validate({key: backbone[key] for key in known if key in backbone})
     torch.manual_seed(derive_seed(record.seed, "backbone"))
     enter(True)
     instances = [load_class(info)(**entry.args) for info, entry in zip(plugins, record.plugins, strict=True)]
     enter(False)
     options = TrainingSpec.model_validate(record.config["training"])
-    built = _backbone(spec, weights, files or {})
+    built = recorded_backbone(record, weights, files or {})
     enter(True)
     learner = Learner(built, options, instances, record.seed)
     if options.optimizer.own is not None or options.own_schedule is not None:
@@ -69,7 +66,11 @@ def build_learner(
     return learner
 
 
-def _backbone(spec: BackboneSpec, weights: Weights, files: Files) -> Backbone:
+def recorded_backbone(record: RunRecord, weights: Weights, files: Files) -> Backbone:
+    """Build the backbone that a record describes, as it is before training."""
+    backbone = record.config["backbone"]
+    known = ("name", "image_size", "normalization", "templates", "class", "args", "source")
+    spec = BackboneSpec.model_validate({key: backbone[key] for key in known if key in backbone})
     if spec.own is not None:
         return _own_backbone(spec, spec.own, weights, files)
     return build_clip(spec, weights) if is_clip(spec.name) else build_backbone(spec, weights)

@@ -16,7 +16,7 @@ import torch
 
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.backbones.state_hash import state_sha256
-from clsuite.backbones.vit import forward_flops
+from clsuite.backbones.vit import Backbone, forward_flops
 from clsuite.config.error_text import shown
 from clsuite.config.feature_store import feature_limit, shares_features
 from clsuite.config.spec import LARGEST_NUMBER
@@ -24,7 +24,6 @@ from clsuite.data.feature_files import FeatureFiles
 from clsuite.data.on_device import kept_bytes
 from clsuite.data.seal import table_sha256
 from clsuite.errors import InputWarning, UserError, is_foreign, warn_of
-from clsuite.learner.learner import Learner
 from clsuite.learner.options import TrainingSpec
 from clsuite.learner.shared_features import SharedFeatures
 from clsuite.plugin.base import Plugin
@@ -40,10 +39,13 @@ from clsuite.runner.model_file import save_model
 from clsuite.runner.plan import RunPlan, failed_record
 from clsuite.runner.ranks import company
 from clsuite.runner.streams import stream_loader
+from clsuite.runner.tracking import tracked
 from clsuite.scenarios import Scenario
 from clsuite.scenarios.spec import FromAvalanche, OwnScenario
 from clsuite.scenarios.validation import judged_on_validation
-from clsuite.stream.loop import Stream, UnfitCheckpointError
+from clsuite.stream.checkpoint import UnfitCheckpointError
+from clsuite.stream.listener import StreamListener
+from clsuite.stream.loop import Stream
 from clsuite.stream.trainer import Report, find_device
 from clsuite.stream.within_task_spec import EvaluationSpec
 
@@ -65,9 +67,19 @@ def execute(plan: RunPlan, report: Report, raised: Callable[[BaseException], Non
     Raises:
         UserError: If the record of a failed run cannot be written.
     """
+    with tracked(plan) as tracking:
+        record = _recorded(plan, report, raised, tracking.listener)
+        tracking.status = record.status
+    return record
+
+
+def _recorded(
+    plan: RunPlan, report: Report, raised: Callable[[BaseException], None], listener: StreamListener | None
+) -> RunRecord:
+    """The record of the run, which is written, whether it has failed or not."""
     started = time.perf_counter()
     try:
-        record = _learned(plan, report, started)
+        record = _learned(plan, report, started, listener)
         write_record(record, plan.record_path)
     except BaseException as error:  # also sys.exit of a plugin
         if not is_foreign(error) or isinstance(error, BdbQuit):
@@ -87,11 +99,12 @@ def execute(plan: RunPlan, report: Report, raised: Callable[[BaseException], Non
     return record
 
 
-def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
+def _learned(plan: RunPlan, report: Report, started: float, listener: StreamListener | None) -> RunRecord:
     """The record of the trained run, after its model and predictions were written."""
     training = TrainingSpec.model_validate(plan.pending.config["training"])
     torch.set_num_threads(training.threads)
     stream = build_stream(plan, report)
+    stream.listener = listener
     _check_sources(plan)
     environment = describe_environment(stream.device, training.precision, training.threads)
     if plan.devices > 1:
@@ -112,7 +125,7 @@ def _learned(plan: RunPlan, report: Report, started: float) -> RunRecord:
         again = "The run begins again from the start" if path == plan.beside(".ckpt") else "The task begins again"
         warn_of(f"the checkpoint '{path}' does not fit: {unfit}. {again}.", InputWarning)
         path.unlink()
-        return _learned(plan, report, started)
+        return _learned(plan, report, started, listener)
     stream.learner.together = None
     seconds = time.perf_counter() - started - stream.taken.waited
     record = _finished(plan, stream).model_copy(update={"environment": environment, "seconds": seconds})
@@ -144,13 +157,13 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         evaluation=EvaluationSpec(**config["evaluation"]) if "evaluation" in config else None,
         curve_points=plan.curve_points,
         checkpoint_minutes=plan.checkpoint_minutes,
-        shared=_shared_features(learner, config["backbone"]["name"]) if plan.shares_features else None,
+        shared=shared_features(learner.backbone, config["backbone"]["name"]) if plan.shares_features else None,
     )
 
 
-def _shared_features(learner: Learner, name: str) -> SharedFeatures | None:
+def shared_features(backbone: Backbone, name: str) -> SharedFeatures | None:
     """The features on disk that runs share; None if sharing is disabled."""
-    return SharedFeatures(learner.backbone, FeatureFiles(feature_limit()), name) if shares_features() else None
+    return SharedFeatures(backbone, FeatureFiles(feature_limit()), name) if shares_features() else None
 
 
 def load_scenario(plan: RunPlan) -> Scenario:

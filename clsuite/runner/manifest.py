@@ -41,6 +41,7 @@ from clsuite.runner.recorded_inputs import (
 from clsuite.runner.streams import recorded_stream, stream_loader
 from clsuite.scenarios.spec import FromAvalanche
 from clsuite.stream.within_task_spec import CURVE_POINTS
+from clsuite.trackers.spec import Trackers, chosen_trackers
 
 SUFFIX = ".plan"
 SHORT = 12
@@ -61,6 +62,7 @@ class PlannedRun(Spec):
     save_model: bool = False
     devices: int = Field(default=1, ge=1)
     checkpoint_minutes: float | None = Field(default=None, gt=0)
+    log: Trackers = ()
 
 
 class Manifest(Spec):
@@ -142,6 +144,7 @@ def make_manifest(plans: Sequence[RunPlan]) -> Manifest:
             scenario=pending.scenario.fingerprint, curve_points=plan.curve_points, save_model=plan.save_model,
             devices=plan.devices,
             checkpoint_minutes=plan.checkpoint_minutes,
+            log=plan.trackers,
         )  # fmt: skip
         runs.append(run)
     return Manifest(
@@ -258,6 +261,7 @@ class Restorer:
         device: The device.
         shares_features: Whether runs may use features that others have stored, and store their own.
         given: Files of weights that are known to be here, by their hash.
+        log: The trackers instead of the planned ones; None for no other.
     """
 
     allowed: Allowed
@@ -265,6 +269,7 @@ class Restorer:
     device: str
     shares_features: bool = True
     given: dict[str, Path] = field(default_factory=dict)
+    log: tuple[str, ...] | None = None
     _plugins: dict[str, PluginInfo] = field(default_factory=dict)
     _parts: dict[str, dict[str, Any]] = field(default_factory=dict)
     _streams: dict[str, Any] = field(default_factory=dict)
@@ -302,6 +307,7 @@ class Restorer:
             curve_points=run.curve_points,
             devices=run.devices,
             checkpoint_minutes=run.checkpoint_minutes,
+            trackers=chosen_trackers(self.log, run.log),
             shares_features=self.shares_features,
             **parts,
         )

@@ -7,9 +7,9 @@ and `clsuite.tune` accept them as keywords. Names, types, bounds, defaults and d
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
@@ -21,6 +21,7 @@ from clsuite.errors import UserError, did_you_mean, printable
 from clsuite.runner.claims import STALE_AFTER
 from clsuite.runner.executors.spec import ExecutorName
 from clsuite.stream.within_task_spec import CURVE_POINTS, Steps
+from clsuite.trackers.spec import Trackers
 
 Read = TypeVar("Read")
 
@@ -39,6 +40,20 @@ def as_field_error(read: Callable[[Any], Read]) -> Callable[[Any], Read]:
 
 Folder = Annotated[Path, BeforeValidator(as_field_error(home_path))]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
+ORDER_STARTS = 3
+"""Number of drawn orders with which a search for the worst and the best begins; tables have their mean from them."""
+
+
+def _orders(value: Any) -> Any:
+    """A number of orders, or the word for a search."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    if value is None or value == "extreme" or (type(value) is int and 1 <= value <= LARGEST_SEED):
+        return value
+    raise ValueError(f"write a number of orders, such as 20, or 'extreme', not {printable(str(value))!r}")
+
+
+Orders = Annotated[int | Literal["extreme"] | None, BeforeValidator(_orders)]
 INTERNAL = ("on_validation",)
 """Fields that users cannot set."""
 Options = TypeVar("Options", bound=Spec)
@@ -74,6 +89,15 @@ class RunOptions(Spec):
     )
     methods: tuple[str, ...] = ()
     seeds: tuple[Seed, ...] = Field(default=(), description="seeds, comma-separated, instead of the benchmark's")
+    orders: Orders = Field(
+        default=None,
+        description="number of class orders (domains, data sets) to run, drawn with the seeds 0, 1, ... apart from the "
+        "run's seed, the same for every method; each with the first seed, or those of --seeds. Or 'extreme': search "
+        "for the worst and the best order of each method",
+    )
+    order_budget: int = Field(
+        default=15, ge=ORDER_STARTS + 2, description="number of orders that --orders extreme runs of each method"
+    )
     training: Settings = Field(
         default_factory=dict,
         description="training settings that override those of the benchmark and the methods, such as "
@@ -92,6 +116,11 @@ class RunOptions(Spec):
         description="number of points per task in the curves of the loss and of logged values, each the mean over "
         "equally many steps; 0 stores no curves (`clsuite plot --kind loss`)",
     )
+    log: Trackers | None = Field(
+        default=None,
+        description="trackers, comma-separated: csv, tensorboard, wandb, mlflow, or none; by default those of "
+        "CLSUITE_LOG or the benchmark",
+    )
     save_model: bool = Field(default=False, description="save each trained model beside its record")
     no_feature_store: bool = Field(
         default=False,
@@ -107,6 +136,10 @@ class BenchOptions(RunOptions):
         default_factory=dict,
         description="a field of the benchmark and its value as in YAML, such as training.optimizer.lr=0.001 or "
         "scenario.tasks=20; may be repeated",
+    )
+    rank_by: Literal["mean", "worst"] = Field(
+        default="mean",
+        description="order of the table: by the mean of the final accuracy, or by its value in the worst order",
     )
     jobs: int | None = Field(
         default=None, ge=1, description="number of simultaneous runs; by default as many as the cores allow"
@@ -150,6 +183,7 @@ class RunKeywords(TypedDict, total=False):
     limit_tasks: int | None
     eval_every: int | None
     curve_points: int
+    log: str | Sequence[str] | None
     save_model: bool
     no_feature_store: bool
     timeout: float | None
@@ -161,6 +195,8 @@ class RunKeywords(TypedDict, total=False):
 class BenchKeywords(RunKeywords, total=False):
     """The options of `clsuite.bench` and, except for its own, of `clsuite.tune`."""
 
+    orders: int | str | None
+    order_budget: int
     jobs: int | None
     executor: str | None
     executor_options: Mapping[str, Any] | None

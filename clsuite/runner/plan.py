@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +16,11 @@ from clsuite.plugin.introspection import PluginInfo
 from clsuite.probes.spec import AnyProbe
 from clsuite.records import PluginEntry, RunRecord, ScenarioEntry, bounded
 from clsuite.records.canonical import sha256_of
+from clsuite.records.order import run_name, without_order
 from clsuite.runner.bind import Bound, bind
 from clsuite.runner.file_names import file_name
 from clsuite.runner.options import RunOptions
+from clsuite.runner.orders import ordered_streams, seeds_of
 from clsuite.runner.record_config import run_config, unrecordable
 from clsuite.runner.requirements import (
     check_buffers,
@@ -29,6 +31,7 @@ from clsuite.runner.resolve import ResolvedMethod, ResolvedPlugins, resolve_meth
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.stream.within_task_spec import CURVE_POINTS
+from clsuite.trackers.spec import chosen_trackers
 
 ELSEWHERE = "elsewhere"
 """Device of a run that another machine will do, whose devices are not known here."""
@@ -52,6 +55,8 @@ class RunPlan:
         files: The files of its user-defined classes, by their source.
         shares_features: Whether it may use features that other runs have stored, and store its own for them.
         checkpoint_minutes: Minutes after which the state is saved within a task too; None never does.
+        trackers: The trackers that receive what it measures.
+        trackers_later: Whether it only writes its journal, which the caller hands to the trackers.
     """
 
     pending: RunRecord
@@ -70,15 +75,17 @@ class RunPlan:
     files: Mapping[str, str] = field(default_factory=dict)
     checkpoint_minutes: float | None = None
     shares_features: bool = True
+    trackers: tuple[str, ...] = ()
+    trackers_later: bool = False
 
     @property
     def name(self) -> str:
         """The name of the run for readers."""
-        return f"{self.pending.method}, seed {self.pending.seed}"
+        return run_name(self.pending)
 
     @property
     def recipe(self) -> str:
-        """A hash of what the runs of all seeds of a method share: its name, plugins, arguments and configuration."""
+        """A hash of what the runs of all seeds and orders of a method share: its name, plugins and configuration."""
         return recipe_of(self.pending)
 
     def beside(self, suffix: str) -> Path:
@@ -95,9 +102,9 @@ class RunPlan:
 
 
 def recipe_of(record: RunRecord) -> str:
-    """The hash of what the records of all seeds of a method share; see `RunPlan.recipe`."""
+    """The hash of what the records of all seeds and orders of a method share; see `RunPlan.recipe`."""
     plugins = [entry.model_dump(mode="json") for entry in record.plugins]
-    return sha256_of([record.method, plugins, record.config])
+    return sha256_of([record.method, plugins, without_order(record.config)])
 
 
 def failed_record(plan: RunPlan, status: Literal["failed", "timeout"], reason: str, seconds: float) -> RunRecord:
@@ -117,18 +124,56 @@ def make_plan(spec: BenchmarkSpec, folder: Path, options: RunOptions) -> list[Ru
         UserError: If anything is invalid: unknown names, mistyped values, missing data, plugins that cannot be
             combined.
     """
-    feature_limit()
-    methods = resolve_methods(spec, options, folder)
-    bound = bind(spec, folder, options)
-    plans: dict[Path, RunPlan] = {}
-    for seed in dict.fromkeys(options.seeds or spec.seeds):
-        scenario = bound.stream(seed)
-        for name, method in methods.items():
-            plan = _plan(bound, options, scenario, seed, name, method)
-            if plan.record_path in plans:
-                raise UserError(f"two methods would write '{plan.record_path}': give '{name}' another name")
-            plans[plan.record_path] = plan
-    return list(plans.values())
+    planner = Planner.of(spec, folder, options)
+    return planner.plans(ordered_streams(planner.bound.spec, options))
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans the runs of a benchmark whose methods and data have been found.
+
+    Attributes:
+        bound: The benchmark.
+        methods: The methods by name.
+        options: The options of the call.
+        trackers: What the runs report to.
+    """
+
+    bound: Bound
+    methods: Mapping[str, ResolvedMethod]
+    options: RunOptions
+    trackers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, spec: BenchmarkSpec, folder: Path, options: RunOptions) -> Planner:
+        """Find methods and data; see `make_plan`."""
+        feature_limit()
+        trackers = chosen_trackers(options.log, spec.log)
+        methods = resolve_methods(spec, options, folder)
+        return cls(bind(spec, folder, options), methods, options, trackers)
+
+    def plans(self, streams: Sequence[ScenarioSpec], methods: Sequence[str] = ()) -> list[RunPlan]:
+        """The runs of some methods on some streams.
+
+        Args:
+            streams: The benchmark's stream, in one or more orders.
+            methods: Their names; all by default.
+
+        Raises:
+            UserError: If a stream cannot be made, or a method cannot learn it.
+        """
+        plans: dict[Path, RunPlan] = {}
+        for seed in seeds_of(self.bound.spec, self.options):
+            for stream in streams:
+                scenario = self.bound.stream(seed, stream)
+                spec = self.bound.spec.model_copy(update={"scenario": stream})
+                bound = replace(self.bound, spec=spec)
+                for name in methods or self.methods:
+                    plan = _plan(bound, self.options, scenario, seed, name, self.methods[name])
+                    if plan.record_path in plans:
+                        raise UserError(f"two methods would write '{plan.record_path}': give '{name}' another name")
+                    plans[plan.record_path] = replace(plan, trackers=self.trackers)
+        return list(plans.values())
 
 
 def _plan(

@@ -14,7 +14,7 @@ from clsuite.backbones.clip_spec import is_clip, parse_clip
 from clsuite.backbones.spec import KEYWORDS, OWN, BackboneSpec, Weights, find_weights
 from clsuite.config.error_text import first_mistake
 from clsuite.config.paths import files_below
-from clsuite.data.spec import DatasetSpec
+from clsuite.data.spec import HUB, DatasetSpec
 from clsuite.errors import AbsentError, UserError, printable, shortened
 from clsuite.plugin.introspection import PluginInfo
 from clsuite.plugin.loading import is_file
@@ -126,6 +126,8 @@ def _words(error: KeyError | ValidationError) -> str:
 def _kept_here(spec: DatasetSpec, download: bool) -> DatasetSpec:
     if spec.path:
         plain_name(spec.path, "folder of data")
+    if spec.name.startswith(HUB) and not download:
+        raise UserError(f"the run's data set '{shortened(spec.name)}' is on a hub: {DOWNLOAD}")
     parts = tuple(_kept_here(part, download) for part in spec.parts)
     return spec.model_copy(update={"download": download, "parts": parts})
 

@@ -22,6 +22,7 @@ from clsuite.runner.devices import check_shares
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, parse_named, split_outside
 from clsuite.runner.options import RunOptions
+from clsuite.runner.orders import outlined
 from clsuite.runner.own_classes import bind_training
 from clsuite.runner.requirements import (
     check_merging,
@@ -98,14 +99,14 @@ def _without_replaced(training: TrainingSpec, given: Mapping[str, Any]) -> Train
     return training.model_copy(update=kept)
 
 
-def outline(spec: BenchmarkSpec, options: RunOptions, folder: Path = Path()) -> list[tuple[str, int]]:
-    """Method and seed of every run; everything is checked except data and weights, which may be missing.
+def outline(spec: BenchmarkSpec, options: RunOptions, folder: Path = Path()) -> list[tuple[str, str]]:
+    """Method of every run, and its seed and order in words; data and weights, which may be missing, are not checked.
 
     Raises:
         UserError: As `make_plan`.
     """
     methods = resolve_methods(spec, options, folder)
-    return [(name, seed) for seed in dict.fromkeys(options.seeds or spec.seeds) for name in methods]
+    return [(name, which) for which in outlined(spec, options) for name in methods]
 
 
 def method_config(spec: BenchmarkSpec, name: str) -> tuple[list[tuple[str, dict[str, Any]]], dict[str, Any]]:

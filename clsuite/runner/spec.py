@@ -26,6 +26,7 @@ from clsuite.runner.options import Seed
 from clsuite.runner.training import COMMAND_LINE
 from clsuite.scenarios import ScenarioSpec
 from clsuite.stream.within_task_spec import EvaluationSpec
+from clsuite.trackers.spec import Trackers
 
 LONGEST = 100
 """Largest number of characters of a name that is used for a folder; file systems allow 255 bytes."""
@@ -60,6 +61,8 @@ class BenchmarkSpec(Spec):
         more_methods: Methods that run only if they are named, or with ``--methods all``.
         executor: Where the runs are executed, which is not part of their keys; a call or the environment may name
             another.
+        log: The trackers that receive what the runs measure: ``csv``, ``tensorboard``, ``wandb`` and ``mlflow``. They
+            are not part of the keys either; a call or the environment may name others.
     """
 
     name: Annotated[str, AfterValidator(_checked_name)]
@@ -76,6 +79,7 @@ class BenchmarkSpec(Spec):
     methods: dict[str, MethodSpec] = Field(min_length=1)
     more_methods: dict[str, MethodSpec] = Field(default_factory=dict)
     executor: ExecutorSpec | None = None
+    log: Trackers = ()
 
     @model_validator(mode="after")
     def _names_once(self) -> BenchmarkSpec:

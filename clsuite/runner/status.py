@@ -16,6 +16,7 @@ from typing import Any
 from clsuite.config.paths import files_below
 from clsuite.errors import InputWarning, UserError, warn_of
 from clsuite.records import RecordError, read_record, reason_of
+from clsuite.records.order import order_word
 from clsuite.regular_files import read_bytes
 from clsuite.runner.claims import STALE_AFTER, Holder, file_system_time, holder_of
 from clsuite.runner.manifest import SUFFIX, read_manifest, record_path
@@ -38,6 +39,7 @@ class RunState:
         seconds: Seconds that it took, or has taken so far.
         reason: Why it has no result.
         holder: The process that has it.
+        order: Name of its order, if that is apart from the seed.
         left: Seconds that it will still take; None if that is not known.
     """
 
@@ -50,11 +52,12 @@ class RunState:
     reason: str = ""
     holder: Holder | None = None
     left: float | None = None
+    order: str = ""
 
     @property
     def name(self) -> str:
         """The name of the run for readers."""
-        return f"{self.benchmark}: {self.method}, seed {self.seed}"
+        return f"{self.benchmark}: {self.method}, seed {self.seed}" + (f", order {self.order}" if self.order else "")
 
 
 @dataclass
@@ -115,17 +118,17 @@ def _recorded(path: Path) -> RunState | None:
     """The status in the file of a record; None if there is none."""
     try:
         text = read_bytes(path)
-        fields = {name: _line(text, name) for name in FIELDS}
+        fields, order = {name: _line(text, name) for name in FIELDS}, _order(_config(text))
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
-        fields = {}
+        fields, order = {}, ""
     if [type(value) for value in fields.values()] not in KINDS:
-        fields = _parsed(path)
+        fields, order = _parsed(path)
     if not fields:
         return None
     reason = "" if fields["status"] == "done" else _reason(path)
-    return RunState(path=path, reason=reason, **fields)
+    return RunState(path=path, reason=reason, order=order, **fields)
 
 
 def _line(text: bytes, name: str) -> Any:
@@ -138,13 +141,28 @@ def _line(text: bytes, name: str) -> Any:
     return json.loads(text[start : text.index(b"\n", start)].rstrip(b","))
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def _config(text: bytes) -> Any:
+    """The configuration in a record, as `clsuite.records.record_text` writes it.
+
+    Raises:
+        ValueError: If it is written in another way.
+    """
+    before = b'\n "config": '
+    return json.JSONDecoder().raw_decode(text[text.index(before) + len(before) :].decode())[0]
+
+
+def _order(config: Any) -> str:
+    """The name of the order that a configuration states; empty if it follows the seed."""
+    return order_word(config) if isinstance(config, dict) else ""
+
+
+def _parsed(path: Path) -> tuple[dict[str, Any], str]:
     """The same for a record that was written in another way."""
     try:
         record = read_record(path)
     except RecordError:
-        return {}
-    return {name: getattr(record, name) for name in FIELDS}
+        return {}, ""
+    return {name: getattr(record, name) for name in FIELDS}, _order(record.config)
 
 
 def _reason(path: Path) -> str:
@@ -163,7 +181,8 @@ def _planned(path: Path) -> Iterator[RunState]:
         warn_of(f"left out, {error}", InputWarning)
         return
     for run in manifest.runs:
-        yield RunState(record_path(path.parent, run), manifest.benchmark, run.method, run.seed, "waiting")
+        order = _order(manifest.configs.get(run.config))
+        yield RunState(record_path(path.parent, run), manifest.benchmark, run.method, run.seed, "waiting", order=order)
 
 
 def _add_running(status: FolderStatus, claimed: Sequence[Path], stale_after: float) -> None:
@@ -177,7 +196,7 @@ def _add_running(status: FolderStatus, claimed: Sequence[Path], stale_after: flo
             continue
         run = run or RunState(path, path.parent.parent.name, path.parent.name, _seed(path), "running")
         took = max(0.0, time.time() - holder.since) if holder.since else 0.0
-        status.runs[path] = RunState(path, run.benchmark, run.method, run.seed, "running", seconds=took, holder=holder)
+        status.runs[path] = replace(run, status="running", seconds=took, reason="", holder=holder)
 
 
 def _seed(path: Path) -> int:

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from clsuite.config.paths import home_path
 from clsuite.data.datasets import load_table
@@ -28,14 +28,27 @@ from clsuite.scenarios.own import checked_scenario
 from clsuite.scenarios.spec import FromAvalanche, OwnScenario
 
 
+class StreamLoader(Protocol):
+    """Makes the streams of a benchmark over data that are read once."""
+
+    def __call__(self, seed: int, tasks: int | None, other: ScenarioSpec | None = None) -> Scenario:
+        """Make the stream of a seed.
+
+        Args:
+            seed: The seed of the run.
+            tasks: Number of tasks after which it is cut; None takes all.
+            other: Another specification of the stream, such as with another order, instead of the benchmark's.
+        """
+
+
 def stream_loader(
     dataset: DatasetSpec | None,
     spec: ScenarioSpec,
     image_size: int,
     data_root: Path | None,
     files: Files | None = None,
-) -> Callable[[int, int | None], Scenario]:
-    """Load what all seeds share; the result makes the stream of a seed, cut after some tasks.
+) -> StreamLoader:
+    """Load what all seeds and orders share; the result makes the stream of a seed.
 
     Args:
         dataset: The data set; None for a stream made with Avalanche.
@@ -47,7 +60,7 @@ def stream_loader(
     Raises:
         UserError: If the data are missing, or the stream cannot be made from them; later, if it has fewer tasks.
     """
-    make: Callable[[int], Scenario]
+    make: Callable[[int, ScenarioSpec], Scenario]
     if isinstance(spec.root, FromAvalanche):
         if dataset is not None:
             raise UserError("an avalanche scenario brings its own images: remove 'dataset'")
@@ -58,8 +71,8 @@ def stream_loader(
         own = data_loader(files or {})
         make = _from_table(spec, load_table(dataset, image_size, data_root, own=own), dataset, files or {})
 
-    def load(seed: int, tasks: int | None) -> Scenario:
-        scenario = make(seed)
+    def load(seed: int, tasks: int | None, other: ScenarioSpec | None = None) -> Scenario:
+        scenario = make(seed, other or spec)
         if tasks and tasks > len(scenario.tasks):
             raise UserError(f"the first {tasks} tasks are requested, but the stream has {len(scenario.tasks)}")
         return scenario.first(tasks) if tasks else scenario
@@ -67,17 +80,20 @@ def stream_loader(
     return load
 
 
-def _from_file(chosen: FromAvalanche, image_size: int) -> Callable[[int], Scenario]:
+def _from_file(chosen: FromAvalanche, image_size: int) -> Callable[[int, ScenarioSpec], Scenario]:
     """A function that makes the streams of a Python file; its code runs."""
     make_benchmark = _function(chosen)
-    return lambda seed: _read(_call(make_benchmark, seed, chosen), seed, chosen, image_size)
+    return lambda seed, _: _read(_call(make_benchmark, seed, chosen), seed, chosen, image_size)
 
 
-def _from_table(spec: ScenarioSpec, table: ImageTable, dataset: DatasetSpec, files: Files) -> Callable[[int], Scenario]:
+def _from_table(
+    spec: ScenarioSpec, table: ImageTable, dataset: DatasetSpec, files: Files
+) -> Callable[[int, ScenarioSpec], Scenario]:
     """A function that makes the streams over a table."""
     if isinstance(spec.root, OwnScenario):
-        return scenario_maker(spec.root, table, files)
-    return lambda seed: build_scenario(table, spec, seed, dataset.train_per_class)
+        make = scenario_maker(spec.root, table, files)
+        return lambda seed, _: make(seed)
+    return lambda seed, chosen: build_scenario(table, chosen, seed, dataset.train_per_class)
 
 
 def find_stream_file(spec: ScenarioSpec, folders: Sequence[Path]) -> ScenarioSpec:

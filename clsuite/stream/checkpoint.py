@@ -10,6 +10,20 @@ from clsuite.learner.learner import Learner
 from clsuite.stream.sealed_state import DamagedStateError, read_state, write_state
 
 
+class UnfitCheckpointError(Exception):
+    """An undamaged checkpoint from which this learner cannot continue.
+
+    Attributes:
+        path: The file.
+        reason: The error that loading it raised.
+    """
+
+    def __init__(self, path: Path, reason: Exception) -> None:
+        """Use the reason as the message."""
+        super().__init__(f"{type(reason).__name__}: {reason}")
+        self.path, self.reason = path, reason
+
+
 def learner_state(learner: Learner, tasks: int) -> dict[str, Any]:
     """The state of a learner: parameters, which of them are frozen, plugins and the optimizer policy."""
     return {

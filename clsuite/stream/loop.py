@@ -25,9 +25,11 @@ from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import TaskEntry
 from clsuite.scenarios import Scenario, Task, check_single_pass
 from clsuite.stream import checkpoint
+from clsuite.stream.checkpoint import UnfitCheckpointError
 from clsuite.stream.clock import Clock, Spent
 from clsuite.stream.curves import TrainingCurves
 from clsuite.stream.evaluation import AccuracyMatrix
+from clsuite.stream.listener import StreamListener, sent_to
 from clsuite.stream.rounds import train_task
 from clsuite.stream.task_checkpoint import TaskCheckpoint, UnfitStateError, task_path
 from clsuite.stream.trainer import ProgressReporter, Report, make_trainer
@@ -36,20 +38,6 @@ from clsuite.stream.within_task_spec import CURVE_POINTS, EvaluationSpec
 
 KNOWN_FEATURES = 128
 """Size of an evaluation batch whose features are all known."""
-
-
-class UnfitCheckpointError(Exception):
-    """An undamaged checkpoint from which this learner cannot continue.
-
-    Attributes:
-        path: The file.
-        reason: The error that loading it raised.
-    """
-
-    def __init__(self, path: Path, reason: Exception) -> None:
-        """Use the reason as the message."""
-        super().__init__(f"{type(reason).__name__}: {reason}")
-        self.path, self.reason = path, reason
 
 
 @dataclass
@@ -66,6 +54,7 @@ class Stream:
         probes: Probes that are measured at each evaluation.
         evaluation: Evaluation within tasks; None for none.
         observers: Lightning callbacks that observe the training and change nothing.
+        listener: Receives what is measured; None if nobody listens.
         curve_points: Maximum number of points of each training curve in a task.
         checkpoint_minutes: Minutes between checkpoints within a task; None writes none.
         shared: Features on disk that runs share; None computes all features.
@@ -86,6 +75,7 @@ class Stream:
     probes: ProbeRecorder = field(default_factory=ProbeRecorder)
     evaluation: EvaluationSpec | None = None
     observers: Sequence[L.Callback] = ()
+    listener: StreamListener | None = None
     curve_points: int = CURVE_POINTS
     checkpoint_minutes: float | None = None
     shared: SharedFeatures | None = None
@@ -121,6 +111,9 @@ class Stream:
             check_compiler(self.device)
             compile_blocks(self.learner.backbone.model)
         done = 0 if state is None else self._resume(state)
+        if self.listener is not None:
+            self.learner.log_to = sent_to(self.curves.log, self.listener.on_value)
+            self.listener.on_stream_begin(self)
         for task in self.scenario.tasks[done:]:
             self._learn(task)
             if task is not self.scenario.tasks[-1]:
@@ -181,6 +174,8 @@ class Stream:
                 frozen=frozen,
             )
         )
+        if self.listener is not None:
+            self.listener.on_evaluated(self, task.index + 1)
         self._report_done(task)
 
     def _end(self, task: Task) -> None:
@@ -203,7 +198,8 @@ class Stream:
         for recorder in recorders:
             recorder.begin()
         self.curves.begin(task.index)
-        return [*self.learner.plugins, self.matrix, *recorders, *self.observers, self.curves, *last]
+        listeners = [self.listener] if self.listener else []
+        return [*self.learner.plugins, self.matrix, *recorders, *self.observers, self.curves, *listeners, *last]
 
     def _report_done(self, task: Task) -> None:
         tasks = len(self.scenario.tasks)
@@ -219,7 +215,8 @@ class Stream:
             return None
         recorders = {"curves": self.curves, **({"within": self.within_task} if self.within_task else {})}
         identity = f"{self.identity} task {task.index}"
-        return TaskCheckpoint(path, minutes, identity, self.learner, recorders)
+        saving = self.listener.before_checkpoint if self.listener else None
+        return TaskCheckpoint(path, minutes, identity, self.learner, recorders, saving)
 
     def _train(
         self, task: Task, callbacks: Sequence[L.Callback], within: TaskCheckpoint | None

@@ -50,7 +50,13 @@ class TaskCheckpoint(L.Callback):
     """Saves the state of a training and resumes from it, without an influence on the training."""
 
     def __init__(
-        self, path: Path, minutes: float | None, identity: str, learner: Learner, recorders: Mapping[str, Any]
+        self,
+        path: Path,
+        minutes: float | None,
+        identity: str,
+        learner: Learner,
+        recorders: Mapping[str, Any],
+        before_saving: Callable[[], None] | None = None,
     ) -> None:
         """Prepare for a task that has begun and is not trained yet.
 
@@ -60,8 +66,10 @@ class TaskCheckpoint(L.Callback):
             identity: Key of the run and the task; checkpoints of others are ignored.
             learner: The learner.
             recorders: Other objects that change during training, by name.
+            before_saving: Called before each checkpoint is saved.
         """
         self._path, self._identity, self._learner = path, identity, learner
+        self._before_saving = before_saving
         self._every = None if minutes is None else MINUTE * minutes
         roots = {f"plugin {number}": plugin for number, plugin in enumerate(learner.plugins)}
         parts = {name: getattr(learner, name) for name in ("backbone", "head", "plugin_modules", "optimizer_policy")}
@@ -122,6 +130,8 @@ class TaskCheckpoint(L.Callback):
         waits = trainer.is_last_batch or gathers_gradients(trainer)
         if self._every is None or waits or not (_ASKED or time.monotonic() - self._last >= self._every):
             return
+        if self._before_saving is not None:
+            self._before_saving()
         try:
             checkpoint.save(self._state(trainer, batch_idx), self._path)
         except UnsavableError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clsuite.board.model import Benchmark, Board, PluginUse, Rank, Reported, Row, Run, Tags
+from clsuite.board.model import Benchmark, Board, Bound, PluginUse, Rank, Reported, Row, Run, Tags
 from clsuite.metrics import Column
 from clsuite.report.summary import Figure
 
@@ -47,7 +47,9 @@ def run(name: str, seed: int, accuracy: float) -> Run:
     )  # fmt: skip
 
 
-def row(name: str, rank: int, accuracy: float, best: bool = False, years: tuple[int, ...] = (), **tags: Any) -> Row:
+def row(
+    name: str, rank: int, accuracy: float, best: bool = False, years: tuple[int, ...] = (), title: str = "", **tags: Any
+) -> Row:
     means = {
         "final_accuracy_macro": accuracy, "forgetting_max_before_last": None if rank == 2 else 1 - accuracy,
         "learning_accuracy": 0.9, "probe_knn": 0.5 + rank / 100, "probe_calibration": 0.1,
@@ -56,7 +58,7 @@ def row(name: str, rank: int, accuracy: float, best: bool = False, years: tuple[
     }  # fmt: skip
     values = {"backbone": "vit", "exemplars": False, "task_id": False, "gradient": True, "pet": [], **tags}
     return Row(
-        method=name, badge="measured", rank=Rank(rank=rank, low=1, high=rank), seeds=(0, 1),
+        method=name, title=title or name, badge="measured", rank=Rank(rank=rank, low=1, high=rank), seeds=(0, 1),
         tags=Tags(needs=[], stores=[], years=list(years), **values),
         plugins=[PluginUse(name="p", args={"a": 1}, distribution="d 1", papers={"Doe, 2020": "https://example.org/p"})],
         config={"training": {"epochs": 1}}, runs=[run(name, 0, accuracy), run(name, 1, accuracy)],
@@ -64,11 +66,16 @@ def row(name: str, rank: int, accuracy: float, best: bool = False, years: tuple[
     )  # fmt: skip
 
 
+def bound(name: str, kind: Bound, accuracy: float) -> Row:
+    return row(name, 9, accuracy).model_copy(update={"rank": None, "bound": kind})
+
+
 def board(rows: list[Row], reported: tuple[Reported, ...] = (), name: str = "small") -> Board:
     return Board(
         benchmarks=[
             Benchmark(
-                name=name, title="A small one", kind="class_incremental", protocol="class_incremental", dataset="d",
+                name=name, title="A small one", headline="final_accuracy_macro",
+                kind="class_incremental", protocol="class_incremental", dataset="d",
                 backbone="vit", tasks=3, seeds=[0, 1], metrics=METRICS, rows=rows,
             )
         ],

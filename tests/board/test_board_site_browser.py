@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from site_board import board, row, small
+from site_board import board, bound, row, small
 
 from clsuite.board.model import Board
 from clsuite.board.site import site_files
@@ -184,6 +184,41 @@ def test_search_and_all_columns(site: Site) -> None:
     assert page.locator("button[data-key=learning_accuracy]").is_visible()
 
 
+def test_six_columns_are_shown_and_the_others_by_the_switch(site: Site) -> None:
+    page = site.go("boards/small.html")
+    shown = page.locator("#board thead button.sort:visible")
+    first = ["final acc.", "forgetting", "probe knn", "stored", "trained", "gradient samples"]
+    assert [text.split(" %")[0].split("\n")[0].strip(" ↑↓") for text in shown.all_inner_texts()] == [
+        "Rank", "Method", *first, "Status",
+    ]  # fmt: skip
+    page.check("input[name=extra]")
+    assert shown.count() == 3 + len(small().benchmarks[0].metrics)
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_the_header_and_the_method_stay_in_sight(browser: Any, tmp_path: Path, width: int) -> None:
+    rows = [row(f"m{index:02}", index + 1, 0.9 - index / 100) for index in range(60)]
+    folder = write(tmp_path, board([*rows, bound("joint", "upper", 0.2)]))
+    page = opened(browser, folder, viewport={"width": width, "height": 800}, reduced_motion="reduce").go(
+        "boards/small.html"
+    )
+    page.check("input[name=extra]")
+    page.evaluate(
+        "() => { const box = document.querySelector('.tall'); box.scrollIntoView(); box.scrollTop = 900;"
+        " box.scrollLeft = 300; }"
+    )
+    table = page.locator(".tall").bounding_box()
+    head = page.locator("#board thead th").nth(1).bounding_box()
+    assert (head["x"], head["y"]) == pytest.approx((table["x"], table["y"]), abs=2)
+    last = page.locator("#board tbody tr").nth(25).locator("th").bounding_box()
+    assert last["x"] == pytest.approx(table["x"], abs=2)
+    middle = page.evaluate(
+        "([x, y]) => document.elementFromPoint(x, y).closest('th, td').textContent", [head["x"] + 8, head["y"] + 20]
+    )
+    assert "Method" in middle  # and no row lies over it
+    page.close()
+
+
 def test_the_legend_explains_the_columns(site: Site) -> None:
     page = site.go("boards/small.html")
     assert not page.get_by_text("The last accuracy.").is_visible()
@@ -253,7 +288,7 @@ def test_points_of_plots_are_named_and_reached_with_the_keyboard(site: Site) -> 
     page = site.go("boards/small.html")
     assert page.locator("main [role=img] a").count() == 0
     assert page.get_by_role("link", name="ranpac: 90.0 % at 10").count() == 1
-    assert page.locator(".plots a[href^='#row-']").count() == 5 * 4  # plots, methods
+    assert page.locator(".plots a[href^='#row-']").count() == 4 * 4  # plots, methods
     point = page.locator(".plots a[href='#row-replay']").first
     ring = "point => getComputedStyle(point.querySelector('circle')).strokeWidth"
     before = point.evaluate(ring)

@@ -7,7 +7,7 @@ import pytest
 from clsuite.api.surface import PUBLIC
 from clsuite.cli.commands import COMMANDS
 from clsuite.learner.options import TrainingSpec
-from clsuite.metrics import METRICS, mean_interval
+from clsuite.metrics import LAST, METRICS, mean_interval
 from clsuite.plugin.catalog import catalog
 from clsuite.probes.spec import HeadProbe
 from clsuite.scenarios.spec import MODELS
@@ -108,16 +108,17 @@ def test_every_command_has_its_help() -> None:
 
 def row_of(method: str, values: list[float], badge: str = "measured", plugins: tuple[str, ...] = ("replay",)) -> Row:
     figure = {"mean": sum(values) / len(values), "values": values}
-    names = (PRIMARY, board.AVERAGE, board.FORGETTING, board.AWARE, "stored_bytes")
+    names = (LAST, PRIMARY, board.AVERAGE, board.FORGETTING, board.AWARE, "stored_bytes")
     return Row({
-        "method": method, "badge": badge, "seeds": [0, 1, 2], "figures": dict.fromkeys(names, figure),
+        "method": method, "title": method.upper(), "bound": None, "badge": badge, "seeds": [0, 1, 2],
+        "figures": dict.fromkeys(names, figure),
         "rank": {"rank": 1, "low": 1, "high": 2}, "tags": {"gradient": True},
         "plugins": [{"name": name} for name in plugins],
     })  # fmt: skip
 
 
 def board_of(*rows: Row) -> Benchmark:
-    content = {"name": "toy", "title": "A toy", "tasks": 2, "backbone": "net", "seeds": [0, 1, 2]}
+    content = {"name": "toy", "title": "A toy", "tasks": 2, "backbone": "net", "seeds": [0, 1, 2], "headline": LAST}
     return Benchmark(content, rows)
 
 
@@ -149,7 +150,8 @@ def test_every_board_is_told_with_its_first_rows() -> None:
     text = results.page(REPOSITORY)
     for one in benchmarks():
         assert f"\n## {one.name}\n" in text
-        assert f"| {one.rows[0].method} | {one.rows[0].text(PRIMARY)} |" in text
+        first = one.rows[0]
+        assert f"| {first.content['title']} `{first.method}` | {first.text(LAST)} | {first.text(PRIMARY)} |" in text
 
 
 @pytest.mark.parametrize(

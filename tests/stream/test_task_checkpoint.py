@@ -13,7 +13,8 @@ from small_methods import NEEDS, SMALL
 from clsuite.errors import InputWarning
 from clsuite.plugin import Plugin
 from clsuite.plugin.catalog import catalog, load_class
-from clsuite.stream.loop import Stream, UnfitCheckpointError
+from clsuite.stream.checkpoint import UnfitCheckpointError
+from clsuite.stream.loop import Stream
 from clsuite.stream.sealed_state import SEAL, read_state, write_state
 from clsuite.stream.task_checkpoint import task_path
 from clsuite.stream.within_task_spec import EvaluationSpec

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from clsuite.metrics import PRIMARY, Column
+from clsuite.board.model import Benchmark
+from clsuite.metrics import LAST, PRIMARY, Column
 from clsuite.report.probe_columns import is_probe
 
-ACCURACIES = (PRIMARY, "final_accuracy_weighted", "average_incremental_accuracy_weighted", "forgetting_max_before_last")
-COSTS = ("trainable_parameters", "stored_bytes", "gradient_samples", "train_seconds")
+FORGETTING = "forgetting_max_before_last"
+ACCURACIES = (LAST, PRIMARY, "average_incremental_accuracy_weighted", FORGETTING)
+COSTS = ("stored_bytes", "trainable_parameters", "gradient_samples", "train_seconds")
+SHOWN = 6
+"""Number of columns that are shown at once."""
 
 
 def retentions(columns: Sequence[Column]) -> list[Column]:
@@ -16,13 +20,20 @@ def retentions(columns: Sequence[Column]) -> list[Column]:
     return [column for column in columns if is_probe(column) and column.higher_is_better]
 
 
-def table_columns(columns: Sequence[Column]) -> list[Column]:
-    """Accuracies, probes (retention, calibration) and costs first, then all others."""
-    probes = [column.name for column in columns if is_probe(column)]
-    order = {name: position for position, name in enumerate((*ACCURACIES, *probes, *COSTS))}
-    return sorted(columns, key=lambda column: order.get(column.name, len(order)))
+def table_columns(benchmark: Benchmark) -> list[Column]:
+    """The headline, other accuracies, what is kept of the pre-training, and costs; then all others."""
+    kept = [column.name for column in retentions(benchmark.metrics)]
+    probes = [column.name for column in benchmark.metrics if is_probe(column)]
+    names = (benchmark.headline, *ACCURACIES, *kept[:1], *COSTS, *probes)
+    order = {name: position for position, name in enumerate(dict.fromkeys(names))}
+    return sorted(benchmark.metrics, key=lambda column: order.get(column.name, len(order)))
 
 
-def is_extra(column: Column) -> bool:
-    """Whether a column is shown only on request."""
-    return column.name not in (*ACCURACIES, *COSTS) and not is_probe(column)
+def first_columns(benchmark: Benchmark) -> list[Column]:
+    """The columns that are shown at once."""
+    return table_columns(benchmark)[:SHOWN]
+
+
+def extra_columns(benchmark: Benchmark) -> Collection[str]:
+    """Names of the columns that are shown only on request."""
+    return {column.name for column in table_columns(benchmark)[SHOWN:]}

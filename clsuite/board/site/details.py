@@ -31,7 +31,7 @@ def detail_key(benchmark: str, method: str) -> str:
 def row_details(board: Board, benchmark: Benchmark, row: Row) -> dict[str, Any]:
     """All details of a row."""
     return {
-        "figures": [_figure(row, column) for column in table_columns(benchmark.metrics)],
+        "figures": [_figure(row, column) for column in table_columns(benchmark)],
         "plugins": [
             {"name": plugin.name, "args": plugin.args, "summary": plugin.summary, "papers": list(plugin.papers.items()),
              "distribution": plugin.distribution}
@@ -83,11 +83,13 @@ def table_data(benchmark: Benchmark, columns: Sequence[Column], rest: Sequence[s
         column.name: [figure.mean if (figure := row.figures.get(column.name)) else None for row in rows]
         for column in columns
     }
-    keys["rank"] = [row.rank.rank for row in rows]
-    keys["method"] = [row.method for row in rows]
+    keys["rank"] = list(range(len(rows)))  # the order of the board, in which bounds have a place but no rank
+    keys["method"] = [row.title.casefold() for row in rows]
     keys["status"] = [row.badge for row in rows]
     words = [
-        " ".join([row.method, *(f"{plugin.name} {' '.join(plugin.papers)}" for plugin in row.plugins)]).lower()
+        " ".join(
+            [row.title, row.method, *(f"{plugin.name} {' '.join(plugin.papers)}" for plugin in row.plugins)]
+        ).lower()
         for row in rows
     ]
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -13,11 +13,13 @@ from markupsafe import Markup
 
 from clsuite.board.model import Benchmark, Board, Reported, Row
 from clsuite.board.site.addresses import address
-from clsuite.board.site.columns import is_extra, table_columns
+from clsuite.board.site.columns import extra_columns, first_columns, table_columns
 from clsuite.board.site.details import detail_key, row_details, script, table_data
-from clsuite.board.site.pareto import pareto_plots
+from clsuite.board.site.pareto import main_plot, pareto_plots
+from clsuite.board.site.standing import standings
 from clsuite.board.site.text import (
     ONE_SEED,
+    bound_text,
     direction_text,
     half_text,
     hint_text,
@@ -29,7 +31,7 @@ from clsuite.board.site.text import (
     unit_text,
     value_text,
 )
-from clsuite.metrics import NOTATION, PRIMARY, Column
+from clsuite.metrics import NOTATION, Column
 
 AT_ONCE = 100
 STATIC = ("site.css", "theme.js", "site.js", "details.js")
@@ -63,8 +65,9 @@ def _static() -> Iterator[tuple[str, bytes]]:
 
 
 def _board_files(board: Board, benchmark: Benchmark) -> Iterator[tuple[str, bytes]]:
-    columns = table_columns(benchmark.metrics)
-    lines = [_line(board, benchmark, row, columns) for row in benchmark.rows]
+    columns = table_columns(benchmark)
+    extra = extra_columns(benchmark)
+    lines = [_line(board, benchmark, row, columns, extra) for row in benchmark.rows]
     where = f"boards/{address(benchmark.name)}"
     yield f"{where}.js", script("table", table_data(benchmark, columns, lines[AT_ONCE:]))
     yield (
@@ -72,7 +75,8 @@ def _board_files(board: Board, benchmark: Benchmark) -> Iterator[tuple[str, byte
         _page(
             "board.html", "../", board=board, benchmark=benchmark, columns=columns,
             lines=[Markup(line) for line in lines[:AT_ONCE]],  # made by a template that escapes
-            plots=pareto_plots(benchmark), choices=_choices(benchmark), at_once=AT_ONCE,
+            top=main_plot(benchmark), plots=pareto_plots(benchmark), extra=extra, headline=columns[0],
+            choices=_choices(benchmark), at_once=AT_ONCE,
         ),
     )  # fmt: skip
     for row in benchmark.rows:
@@ -80,10 +84,11 @@ def _board_files(board: Board, benchmark: Benchmark) -> Iterator[tuple[str, byte
         yield f"details/{key}.js", script("detail", key, row_details(board, benchmark, row))
 
 
-def _line(board: Board, benchmark: Benchmark, row: Row, columns: list[Column]) -> str:
+def _line(board: Board, benchmark: Benchmark, row: Row, columns: list[Column], extra: Collection[str]) -> str:
     cells = [(row.figures.get(column.name), column) for column in columns]
     return _environment().get_template("row.html").render(
-        board=board, row=row, cells=cells, key=detail_key(benchmark.name, row.method), id=f"row-{address(row.method)}"
+        board=board, row=row, cells=cells, extra=extra, key=detail_key(benchmark.name, row.method),
+        id=f"row-{address(row.method)}",
     )  # fmt: skip
 
 
@@ -119,17 +124,13 @@ def _by_stream(board: Board) -> dict[str, tuple[list[str], list[Reported]]]:
 
 
 def _method(board: Board, name: str, places: Places) -> bytes:
-    columns = {
-        column.name: column
-        for benchmark, _ in places
-        for column in table_columns(benchmark.metrics)
-        if not is_extra(column)
-    }
+    columns = {column.name: column for benchmark, _ in places for column in first_columns(benchmark)}
     plugins = {(p.name, p.summary, *p.papers): p for _, row in places for p in row.plugins}
     reported = [entry for entry in board.reported if _plain_name(entry.method) == _plain_name(name)]
     return _page(
-        "method.html", "../", board=board, name=name, places=places, columns=list(columns.values()),
-        plugins=list(plugins.values()), reported=reported,
+        "method.html", "../", board=board, name=name, title=places[0][1].title, places=places,
+        columns=list(columns.values()), plugins=list(plugins.values()), reported=reported,
+        standings=standings(board, name),
     )  # fmt: skip
 
 
@@ -146,8 +147,8 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.globals.update(
         value_text=value_text, half_text=half_text, rank_text=rank_text, status_text=status_text,
-        kinds_text=kinds_text, hint_text=hint_text, source_text=source_text, unit_text=unit_text, is_extra=is_extra,
-        direction_text=direction_text, notation=NOTATION, primary=PRIMARY, one_seed=ONE_SEED, address=address,
+        kinds_text=kinds_text, hint_text=hint_text, source_text=source_text, unit_text=unit_text, bound_text=bound_text,
+        direction_text=direction_text, notation=NOTATION, one_seed=ONE_SEED, address=address,
         same_text=same_text, detail_key=detail_key,
     )  # fmt: skip
     return environment

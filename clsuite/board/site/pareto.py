@@ -8,17 +8,22 @@ from dataclasses import dataclass, field, replace
 
 from clsuite.board.model import Benchmark, Row
 from clsuite.board.site.addresses import address
-from clsuite.board.site.columns import retentions
-from clsuite.board.site.text import value_text
-from clsuite.metrics import PRIMARY, Column
+from clsuite.board.site.axes import BOTTOM, LEFT, RIGHT, TOP, LinearAxis, LogAxis
+from clsuite.board.site.columns import FORGETTING, retentions
+from clsuite.board.site.text import bound_text, unit_text, value_text
+from clsuite.metrics import Column
 
-LEFT, RIGHT, TOP, BOTTOM = 40.0, 338.0, 16.0, 198.0
 COSTS = {
     "trainable_parameters": "trained parameters", "stored_bytes": "stored bytes",
     "gradient_samples": "gradient samples", "train_seconds": "training time (s)",
 }  # fmt: skip
 CROWDED = 300
 RADIUS = 5.5
+LINE_HEIGHT = 11.0
+COVERED = 4
+"""Largest number of points under which a name may lie."""
+LETTER = 6.2
+"""Width of a letter of a name."""
 Box = tuple[float, float, float, float]
 """Left, right, top and bottom."""
 NOT_ORDERED = "Measured on several kinds of machine: no row is marked as best, and rows with several are left out."
@@ -43,8 +48,37 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Line:
+    """The accuracy of a bound as a line in a plot; `label` is its name if there is room for it.
+
+    `at` is the position of the name; `anchor` says whether that is its left or its right end.
+    """
+
+    y: float
+    text: str
+    label: str
+    row: str
+    at: tuple[float, float]
+    anchor: str
+
+    @property
+    def box(self) -> Box:
+        """The place of its name."""
+        width = LETTER * len(self.label)
+        left = self.at[0] if self.anchor == "start" else self.at[0] - width
+        return left, left + width, self.at[1] - LINE_HEIGHT + 2, self.at[1] + 3
+
+
+@dataclass(frozen=True)
 class Plot:
-    """A plot of accuracy against a cost or a retention probe."""
+    """A plot of accuracy against a cost, forgetting or a retention probe.
+
+    Attributes:
+        accuracy: Label of the accuracy.
+        best: The points of the Pareto front, the most accurate first.
+        bounds: The lines of the bounds, the highest first.
+        better: The end of the horizontal axis that is better, ``left`` or ``right``.
+    """
 
     title: str
     axis: str
@@ -53,42 +87,86 @@ class Plot:
     x_ticks: list[tuple[float, str]] = field(default_factory=list)
     y_ticks: list[tuple[float, str]] = field(default_factory=list)
     summary: str = ""
+    accuracy: str = ""
+    best: list[Point] = field(default_factory=list)
+    bounds: list[Line] = field(default_factory=list)
+    better: str = "left"
+
+
+def main_plot(benchmark: Benchmark) -> Plot | None:
+    """The plot at the top of a board; None if no method has two figures to plot.
+
+    It shows accuracy against what is kept of the pre-training, or against forgetting if the board has no such probe.
+    """
+    known = {column.name: column for column in benchmark.metrics}
+    for column in retentions(benchmark.metrics)[:1]:
+        plot = _plot(benchmark, column, f"what is kept of the pre-training ({column.label})", True)
+        if plot is not None:
+            return plot
+    return _plot(benchmark, known[FORGETTING], "forgetting", False) if FORGETTING in known else None
 
 
 def pareto_plots(benchmark: Benchmark) -> list[Plot]:
-    """A plot of accuracy against each cost and each retention probe that rows have."""
+    """A plot of accuracy against each cost, and against each retention probe after the first."""
     known = {column.name: column for column in benchmark.metrics}
     chosen = [(known[name], title, False) for name, title in COSTS.items() if name in known]
-    chosen += [(column, column.label, True) for column in retentions(benchmark.metrics)]
-    plots = [_plot(benchmark.rows, column, title, more) for column, title, more in chosen]
+    chosen += [(column, column.label, True) for column in retentions(benchmark.metrics)[1:]]
+    plots = [_plot(benchmark, column, title, more) for column, title, more in chosen]
     return [plot for plot in plots if plot is not None]
 
 
-def _plot(rows: Sequence[Row], column: Column, title: str, more_is_better: bool) -> Plot | None:
-    known = [(row, x, y) for row in rows if (x := _mean(row, column.name)) is not None
-             and (y := _mean(row, PRIMARY)) is not None and (more_is_better or x >= 0)]  # fmt: skip
+def _plot(benchmark: Benchmark, column: Column, title: str, more_is_better: bool) -> Plot | None:
+    headline = next(metric for metric in benchmark.metrics if metric.name == benchmark.headline)
+    known = [(row, x, y) for row in benchmark.rows if row.bound is None
+             and (x := _mean(row, column.name)) is not None and (y := _mean(row, headline.name)) is not None
+             and (more_is_better or not column.is_cost or x >= 0)]  # fmt: skip
     if not known:
         return None
-    xs, ys = [x for _, x, _ in known], [100 * y for _, _, y in known]
-    across = _Linear(xs, LEFT, RIGHT, column) if more_is_better else _Log(xs, column)
-    up = _Linear([y / 100 for y in ys], BOTTOM, TOP, None)
+    bounds = [(row, y) for row in benchmark.rows if row.bound and (y := _mean(row, headline.name)) is not None]
+    xs = [x for _, x, _ in known]
+    across = LogAxis(xs, column) if column.is_cost else LinearAxis(xs, LEFT, RIGHT, column)
+    up = LinearAxis([y for _, _, y in known] + [y for _, y in bounds], BOTTOM, TOP, headline)
     ordered = column.higher_is_better is not None  # times of several kinds of machine are not
-    front = _front([(-x if more_is_better else x, -y) for _, x, y in known]) if ordered else set()
+    front = _front([(-x if more_is_better else x, -100 * y) for _, x, y in known]) if ordered else set()
     points = [
         Point(
-            round(across.at(x), 1), round(up.at(y), 1), row.method, f"row-{address(row.method)}",
-            f"{row.method}: {100 * y:.1f} % at {value_text(x, column.unit)}", index in front,
+            round(across.at(x), 1), round(up.at(y), 1), row.title, f"row-{address(row.method)}",
+            f"{row.title}: {100 * y:.1f} % at {value_text(x, column.unit)}{' %' * (column.unit == 'share')}",
+            index in front,
         )
         for index, (row, x, y) in enumerate(known)
     ]  # fmt: skip
     best = sorted((point for point in points if point.front), key=lambda point: (point.x, -point.y))
-    names = ", ".join(point.text for point in best[:12]) + (" and others" if len(best) > 12 else "")
+    lines = _lines(bounds, up, points)
     return Plot(
-        title=f"Accuracy against {title}", axis=title, points=_labeled(_thinned(points)),
-        line=_stairs(best, more_is_better),
-        x_ticks=across.ticks(), y_ticks=up.ticks(),
-        summary=f"On the Pareto front: {names}." if ordered else NOT_ORDERED,
+        title=f"Accuracy against {title}", axis=f"{title} {unit_text(column)}".strip(),
+        points=_labeled(_thinned(points), [line.box for line in lines if line.label]),
+        line=_stairs(best, more_is_better), x_ticks=across.ticks(), y_ticks=up.ticks(),
+        summary=_summary(best, ordered), accuracy=headline.label,
+        best=sorted(best, key=lambda point: point.y), bounds=lines, better="right" if more_is_better else "left",
     )  # fmt: skip
+
+
+def _summary(best: Sequence[Point], ordered: bool) -> str:
+    names = ", ".join(point.text for point in best[:12]) + (" and others" if len(best) > 12 else "")
+    return f"On the Pareto front: {names}." if ordered else NOT_ORDERED
+
+
+def _lines(bounds: Sequence[tuple[Row, float]], up: LinearAxis, points: Sequence[Point]) -> list[Line]:
+    """The lines of the bounds, named where there are fewest points; of bounds at the same height, one is named."""
+    lines: list[Line] = []
+    for row, y in sorted(bounds, key=lambda bound: len(bound[0].method)):
+        place, text = round(up.at(y), 1), f"{row.title}: {100 * y:.1f} % ({bound_text(row)})"
+        named = all(abs(line.y - place) > LINE_HEIGHT for line in lines if line.label)
+        label, target = row.title if named else "", f"row-{address(row.method)}"
+        choices = [
+            Line(place, text, label, target, (x, round(place + drop, 1)), anchor)
+            for drop in (-3.0, LINE_HEIGHT)
+            if place + drop < BOTTOM
+            for x, anchor in ((LEFT + 3, "start"), (RIGHT - 3, "end"))
+        ]
+        lines.append(min(choices, key=lambda line: sum(_meet(line.box, _around(point)) for point in points)))
+    return sorted(lines, key=lambda line: line.y)
 
 
 def _mean(row: Row, name: str) -> float | None:
@@ -126,9 +204,9 @@ def _thinned(points: Sequence[Point]) -> list[Point]:
     return sorted(points, key=lambda point: point.front)
 
 
-def _labeled(points: Sequence[Point]) -> list[Point]:
+def _labeled(points: Sequence[Point], occupied: Sequence[Box]) -> list[Point]:
     """Points of the front with names, if these overlap no other name and no point of the front."""
-    taken: list[Box] = []
+    taken = list(occupied)
     out = []
     for point in points:
         found = _place(point, points, taken) if point.front else None
@@ -142,7 +220,7 @@ def _labeled(points: Sequence[Point]) -> list[Point]:
 def _place(point: Point, points: Sequence[Point], taken: Sequence[Box]) -> tuple[Box, Point] | None:
     """The place of a point's name that covers the fewest other points; None if there is no room."""
     name = point.name if len(point.name) <= 18 else f"{point.name[:17]}…"
-    width = 6.2 * len(name) + 3
+    width = LETTER * len(name) + 3
     choices: list[tuple[int, int, Box, Point]] = []
     for shift, anchor in ((5.0, "start"), (-5.0, "end")):
         for drop in (-6.0, 13.0):
@@ -152,7 +230,7 @@ def _place(point: Point, points: Sequence[Point], taken: Sequence[Box]) -> tuple
             if left < LEFT - 4 or left + width > RIGHT + 12 or y > BOTTOM or any(_meet(box, other) for other in taken):
                 continue
             covered = [other for other in points if other != point and _meet(box, _around(other))]
-            if not any(other.front for other in covered):
+            if len(covered) <= COVERED and not any(other.front for other in covered):
                 choices.append((len(covered), len(choices), box, replace(point, label=name, anchor=anchor, at=(x, y))))
     return min(choices, key=lambda choice: choice[:2])[2:] if choices else None
 
@@ -163,49 +241,3 @@ def _around(point: Point) -> Box:
 
 def _meet(one: Box, other: Box) -> bool:
     return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
-
-
-class _Linear:
-    """A linear axis with round ticks."""
-
-    def __init__(self, values: Sequence[float], start: float, end: float, column: Column | None) -> None:
-        self.column, self.start, self.end = column, start, end
-        low, high = min(values), max(values)
-        spread = max(high - low, 0.02)
-        power = 10.0 ** math.floor(math.log10(spread / 3))
-        self.step = next(power * times for times in (1, 2, 5, 10) if spread / (power * times) <= 5)
-        self.low = math.floor(low / self.step + 1e-9) * self.step
-        self.high = max(math.ceil(high / self.step - 1e-9) * self.step, self.low + self.step)
-
-    def at(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-    def ticks(self) -> list[tuple[float, str]]:
-        number = round((self.high - self.low) / self.step)
-        share = self.column is None or self.column.unit == "share"
-        values = [self.low + index * self.step for index in range(number + 1)]
-        return [(round(self.at(value), 1), f"{100 * value:.3g}" if share else f"{value:.3g}") for value in values]
-
-
-class _Log:
-    """A logarithmic axis with powers of ten; zero has a place of its own at the left."""
-
-    def __init__(self, values: Sequence[float], column: Column) -> None:
-        positive = [value for value in values if value > 0]
-        self.column, self.zero = column, len(positive) < len(values)
-        self.low = math.floor(math.log10(min(positive, default=1)))
-        self.high = max(math.ceil(math.log10(max(positive, default=10))), self.low + 1)
-        self.start = LEFT + (44 if self.zero else 0)
-
-    def at(self, value: float) -> float:
-        if value <= 0:
-            return LEFT + 12
-        return self.start + (math.log10(value) - self.low) / (self.high - self.low) * (RIGHT - self.start)
-
-    def ticks(self) -> list[tuple[float, str]]:
-        every = max(1, math.ceil((self.high - self.low) / 5))
-        powers = range(self.low, self.high + 1, every)
-        zero = [(LEFT + 12, "0")] if self.zero else []
-        unit = self.column.unit
-        return zero + [(round(self.at(10.0**p), 1), f"{10.0**p:g}" if unit == "seconds" else value_text(10.0**p, unit))
-                       for p in powers]  # fmt: skip

@@ -7,6 +7,7 @@ from clsuite.metrics import Column
 from clsuite.metrics.column import Unit
 from clsuite.report.format import number_text
 from clsuite.report.summary import Figure
+from clsuite.report.table import spread_text
 
 ONE_SEED = "one seed"
 NONE = "\N{EN DASH}"
@@ -18,10 +19,25 @@ def value_text(value: float | None, unit: Unit) -> str:
 
 
 def half_text(figure: Figure, column: Column) -> str:
-    """Half the width of the 95 % interval; empty if there is none, or for counts that do not vary between seeds."""
+    """Half the width of the 95 % interval; empty if there is none, or for counts that do not vary between seeds.
+
+    If there are several orders, minimum, median and maximum over them follow in brackets.
+    """
+    if figure.spread is not None:
+        return f"{value_text(figure.half, column.unit)} ({spread_text(figure.spread, column)})"
     if figure.half is None or column.unit in ("parameters", "bytes", "samples"):
         return ""
     return value_text(figure.half, column.unit)
+
+
+def place_text(row: Row) -> str:
+    """The rank of a row with its interval, such as ``3 (2-4)``, or which bound it is."""
+    return bound_text(row) if row.rank is None else f"{row.rank.rank} ({rank_text(row.rank)})"
+
+
+def bound_text(row: Row) -> str:
+    """Which bound a row is; empty if it is none."""
+    return f"{row.bound} bound" if row.bound else ""
 
 
 def rank_text(rank: Rank) -> str:

@@ -27,8 +27,10 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     add("--name", help="name in tables and folders, if --methods is a single method")
     add_options(parser, BenchOptions, "seeds", "out", "data_root", "device", "devices")
+    add("--orders", metavar="NUMBER", help=BenchOptions.model_fields["orders"].description)
+    add_options(parser, BenchOptions, "order_budget", "rank_by")
     training_arguments(parser)
-    add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points")
+    add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points", "log")
     add_options(parser, BenchOptions, "jobs", "executor", "executor_options")
     add_options(parser, BenchOptions, "timeout", "save_model", "no_feature_store", "debug", "force")
     add_options(parser, BenchOptions, "stale_after")
@@ -114,9 +116,12 @@ COMMAND = Command(
     (
         "clsuite bench quickstart",
         'clsuite bench quickstart --methods "ncm,lwf+replay(capacity=50)" --seeds 0,1',
+        "clsuite bench quickstart --methods replay,lora --orders 20 --seeds 0,1 --rank-by worst",
+        "clsuite bench quickstart --methods replay,lora --orders extreme --order-budget 15",
         'clsuite bench quickstart --methods "./my_method.py(alpha=[0.1,0.3])+replay"',
         "clsuite bench quickstart --methods ./er_ace.py --name er-ace",
         "clsuite bench quickstart --methods all",
+        "clsuite bench quickstart --log csv,tensorboard",
         "clsuite bench quickstart --methods pet --training 'loss=global, optimizer.lr=0.003'",
         "clsuite bench quickstart --methods finetune --training 'optimizer.lr=[0.0001, 0.001]'",
         "clsuite bench quickstart --methods ./my_method.py --seeds 0 --debug",

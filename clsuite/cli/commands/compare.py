@@ -19,6 +19,7 @@ from clsuite.report.format import shown
 if TYPE_CHECKING:
     from clsuite.records import RunRecord
     from clsuite.report.compare import Comparison, Paired
+    from clsuite.report.units import Spread
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -76,10 +77,11 @@ def _find(name: str, runs: Path | None) -> list[RunRecord]:
 
 def _print(console: Console, comparison: Comparison, rows: Sequence[Paired], heading: str) -> None:
     """Print a table of differences; in a narrow terminal the mean comes first and the individual seeds last."""
+    over = "orders, each with its mean over seeds (in brackets min · median · max)" if comparison.orders else "seeds"
     note = (
-        "in per cent and points; difference is the mean ± 95 % interval over seeds; p: sign-flip test, each row alone"
+        f"in per cent and points; difference is the mean ± 95 % interval over {over}; p: sign-flip test, each row alone"
     )
-    seeds = [f"seed {seed}" for seed in comparison.seeds]
+    seeds = [f"order {order}" for order in comparison.orders] or [f"seed {seed}" for seed in comparison.seeds]
     headings = [shown(comparison.first), shown(comparison.second), *seeds, "difference", "p"]
     order = [2, 3, *range(4, 4 + len(seeds)), 0, 1]
     cells = list(zip(*(_cells(row) for row in rows), strict=True))
@@ -94,11 +96,17 @@ def _print(console: Console, comparison: Comparison, rows: Sequence[Paired], hea
 
 def _cells(row: Paired) -> list[str]:
     means = [f"{100 * sum(values) / len(values):.1f}" for values in (row.first, row.second)]
+    means = [f"{mean}{_spread(over)}" for mean, over in zip(means, row.spreads or (None, None), strict=True)]
     mean, half = row.interval
     difference = f"{100 * mean:+.1f}" + ("" if math.isnan(half) else f" ± {100 * half:.1f}")
     each = [f"{100 * value:+.1f}" for value in row.differences]
     cells = [*means, *each, difference, f"{row.p:.3g}"]
     return ["-" if "nan" in cell else cell for cell in cells]
+
+
+def _spread(over: Spread | None) -> str:
+    """Minimum, median and maximum over orders, in brackets."""
+    return f" ({100 * over.minimum:.1f} · {100 * over.median:.1f} · {100 * over.maximum:.1f})" if over else ""
 
 
 COMMAND = Command(

@@ -19,6 +19,7 @@ from clsuite.cli.commands.base import (
 
 SUMMARIES = {
     "add": "publish finished records, after checking each",
+    "submit": "make a branch with finished records, after checking each, and the text of a pull request",
     "build": "generate the README, the page, the CSV and the JSON from the published records",
     "check": "generate everything in memory, and fail if a published file differs or a row was lost",
     "rerun": "repeat published runs from their records alone, and compare the counts",
@@ -27,6 +28,7 @@ SUMMARIES = {
 }
 EXAMPLES = (
     "clsuite leaderboard add runs/quickstart --data-root data",
+    "clsuite leaderboard submit runs/quickstart/my_method --data-root data --dry-run",
     "clsuite leaderboard build && clsuite leaderboard check",
     "clsuite leaderboard build --drop quickstart/ncm/0",
     "clsuite leaderboard rerun quickstart/replay/0",
@@ -61,6 +63,17 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
     add("--replace", action="store_true", help="replace other runs of the same method and seed")
     add("--stale", action="store_true", help="also publish runs of earlier plugin sources, marked as stale")
+
+
+def _submit_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("records", type=PATH, nargs="+", help="records, or folders with records at any depth")
+    add("--data-root", type=PATH, help="folder of data, with which the records' streams are compared")
+    add(
+        "--plugins-from", type=PATH, action="append", default=[], metavar="FOLDER",
+        help="a folder (may be given again) of methods that are files: submitted with their rows, and not run",
+    )  # fmt: skip
+    add("--dry-run", action="store_true", help="check the records and show the text, but make no branch")
 
 
 def _build_arguments(parser: ArgumentParser) -> None:
@@ -106,6 +119,7 @@ def _no_arguments(parser: ArgumentParser) -> None:
 
 ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
     "add": _add_arguments,
+    "submit": _submit_arguments,
     "build": _build_arguments,
     "check": _no_arguments,
     "rerun": _rerun_arguments,
@@ -122,6 +136,8 @@ def _run(arguments: Namespace) -> int:
         return leaderboard.add(
             arguments.records, folder, root, arguments.replace, arguments.stale, arguments.plugins_from
         )
+    if arguments.action == "submit":
+        return leaderboard.submit(arguments.records, folder, root, arguments.plugins_from, arguments.dry_run)
     if arguments.action == "build":
         return leaderboard.build(folder, arguments.drop)
     if arguments.action == "rerun":

@@ -127,7 +127,7 @@ def _benchmarks() -> Table:
 
 
 def _datasets(data_root: Path | None) -> Table:
-    from clsuite.data.catalog import DATASETS, SEQUENCES
+    from clsuite.data.catalog import DATASETS, HUGGING_FACE, SEQUENCES
     from clsuite.data.locate import missing_reason
     from clsuite.errors import UserError
 
@@ -146,7 +146,7 @@ def _datasets(data_root: Path | None) -> Table:
             )
         table.add_row(*(escape(cell) for cell in cells))
     table.add_section()
-    for name, summary in SEQUENCES.items():
+    for name, summary in {**SEQUENCES, **HUGGING_FACE}.items():
         table.add_row(name, escape(summary))
     return _with_offered(table, "dataset")
 

@@ -18,6 +18,10 @@ def _arguments(parser: ArgumentParser) -> None:
         help="columns to show, comma-separated, by their names in the first line of a summary.csv, most important "
         "first; or all. By default those that fit the terminal",
     )
+    add_word(
+        parser, "--rank-by", ("mean", "worst"), default="mean",
+        help="best first by the mean of the final accuracy, or by its value in the worst class order",
+    )  # fmt: skip
     parser.add_argument("-o", "--out", type=PATH, help="file to write; by default it is printed")
 
 
@@ -26,7 +30,7 @@ def _run(arguments: Namespace) -> int:
 
     columns = [name.strip() for name in (arguments.columns or "").split(",") if name.strip()]
     places = arguments.records
-    make_table(places, arguments.format, columns, arguments.out)
+    make_table(places, arguments.format, columns, arguments.out, arguments.rank_by)
     return 0
 
 
@@ -34,6 +38,7 @@ COMMAND = Command(
     "Print tables of records for the terminal, or as CSV, Markdown or LaTeX.",
     (
         "clsuite table runs/quickstart --format latex -o table.tex",
+        "clsuite table runs/quickstart --rank-by worst",
         "clsuite table runs --format csv --columns final_accuracy_macro,stored_bytes",
     ),
     _arguments,

@@ -30,7 +30,7 @@ def _arguments(parser: ArgumentParser) -> None:
     add_options(parser, TuneOptions, "data_root", "device", "devices")
     training_arguments(parser)
     add_options(parser, TuneOptions, "settings", "jobs", "executor", "executor_options")
-    add_options(parser, TuneOptions, "timeout", "stale_after", "curve_points", "no_feature_store")
+    add_options(parser, TuneOptions, "timeout", "stale_after", "curve_points", "no_feature_store", "log")
     add_options(
         parser,
         TuneOptions,

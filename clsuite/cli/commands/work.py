@@ -14,13 +14,17 @@ from clsuite.cli.commands.base import (
     given_options,
 )
 
+PLANNED = "trackers, comma-separated, instead of the planned ones: csv, tensorboard, wandb, mlflow, or none"
+
 
 def _arguments(parser: ArgumentParser) -> None:
     from clsuite.runner.options import BenchOptions
 
     add = parser.add_argument
     add("runs", type=PATH, help="a folder in which `clsuite bench` or `clsuite bench --plan-only` has planned runs")
-    add_options(parser, BenchOptions, "data_root", "device", "jobs", "timeout", "stale_after", "no_feature_store")
+    add_options(
+        parser, BenchOptions, "data_root", "device", "jobs", "timeout", "stale_after", "no_feature_store", log=PLANNED
+    )
     add(
         "--no-wait",
         action="store_true",
@@ -51,6 +55,7 @@ COMMAND = Command(
         "clsuite bench quickstart --plan-only --out runs && clsuite work runs",
         "clsuite work /shared/runs --data-root /data --jobs 2",
         "clsuite work /shared/runs --no-wait",
+        "clsuite work /shared/runs --log mlflow",
         "clsuite work /shared/runs --plugins-from ~/my_methods",
     ),
     _arguments,

@@ -55,7 +55,7 @@ def read_own(place: Path, share: float | None) -> Manifest:
         return _listed(place, lists, share)
     if is_tree(place):
         return read_tree(place)
-    return _held_out(list_named(place, _list_unsplit(place), by_folders), place, share)
+    return held_out(list_named(place, _list_unsplit(place), by_folders), f"'{place}'", share)
 
 
 def _is_split(place: Path) -> bool:
@@ -73,7 +73,7 @@ def _listed(root: Path, lists: list[Path], share: float | None) -> Manifest:
     samples, split = read_lists(root, lists)
     manifest = list_named(root, samples, by_folders)
     if not split:
-        return _held_out(manifest, lists[0], share)
+        return held_out(manifest, f"'{lists[0]}'", share)
     _refuse_share(lists[0], share)
     trained = {(sample.domain, sample.label) for sample in samples if not sample.is_test}
     for sample in samples:
@@ -109,13 +109,18 @@ def _holds_images(folder: Path) -> bool:
     return any(is_image(name) for name in names_in(folder))
 
 
-def _held_out(manifest: Manifest, place: Path, share: float | None) -> Manifest:
+def held_out(manifest: Manifest, what: str, share: float | None) -> Manifest:
     """Hold out a test part, selected by the content of each image alone.
 
     An image is held out if the hash of its content, as a number from 0 to 1, is below the share. This does not depend
     on the other images or on a seed, and copies of an image are always in the same part. Only if a class would have no
     test or no training images, the image with the lowest hash is moved to the test part, or the one with the highest to
     the training part.
+
+    Args:
+        manifest: The samples.
+        what: Their name for messages.
+        share: Share of each class to hold out; None stands for 0.2.
 
     Raises:
         UserError: If a class has a single image.
@@ -129,13 +134,13 @@ def _held_out(manifest: Manifest, place: Path, share: float | None) -> Manifest:
         rows = np.flatnonzero(groups == group)
         if len(rows) < 2:
             name = known.classes[int(known.labels[rows[0]])]
-            raise UserError(f"class '{name}' of '{place}' has a single image: it cannot be split into two parts")
+            raise UserError(f"class '{name}' of {what} has a single image: it cannot be split into two parts")
         if is_test[rows].all():
             is_test[rows[np.argmax(numbers[rows])]] = False
         elif not is_test[rows].any():
             is_test[rows[np.argmin(numbers[rows])]] = True
     warn_of(
-        f"'{place}' has no test part: of each class about {100 * wanted:g} % are held out for testing, {is_test.sum()} "
+        f"{what} has no test part: of each class about {100 * wanted:g} % are held out for testing, {is_test.sum()} "
         f"of {len(is_test)} images, by a hash of their content (dataset: {{split: {wanted:g}}} is the share)"
     )
     return replace(known, is_test=is_test)

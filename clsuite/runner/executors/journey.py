@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from clsuite.config.paths import cache_folder
-from clsuite.errors import AbsentError
+from clsuite.errors import AbsentError, UserError
 from clsuite.plugin.catalog import source_now
 from clsuite.plugin.loading import is_file
 from clsuite.records import atomic_path
@@ -22,8 +22,10 @@ from clsuite.runner.manifest import Manifest, Restorer, unpack_texts
 from clsuite.runner.plan import RunPlan
 from clsuite.runner.recorded_inputs import Allowed
 from clsuite.scenarios.spec import FromAvalanche
+from clsuite.trackers.journal import JOURNAL, add_rows
+from clsuite.trackers.process import WriterProcess
 
-BROUGHT_HOME = (".npz", ".pt", ".log", ".json")
+BROUGHT_HOME = (".npz", ".pt", ".log", JOURNAL, ".json")
 """Files of a run; its record is written last, because it marks the run as done."""
 
 
@@ -87,7 +89,7 @@ def arrived(plan: RunPlan, luggage: Luggage) -> RunPlan:
         if plan.weights.kind == "file" and not here:
             raise AbsentWeightsError from error
         raise
-    return replace(made, record_path=plan.record_path, shares_features=plan.shares_features)
+    return replace(made, record_path=plan.record_path, shares_features=plan.shares_features, trackers=plan.trackers)
 
 
 def _files_of(plan: RunPlan) -> Iterator[str]:
@@ -113,7 +115,8 @@ def _unpacked(text: str, data_root: Path | None, device: str) -> tuple[Manifest,
     folder = mkdtemp(prefix="clsuite-run-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     places = unpack_texts(manifest, Path(folder))
-    return manifest, Restorer(Allowed(plugins_from=tuple(places), download=True), data_root, device)
+    allowed = Allowed(plugins_from=tuple(places), download=True)
+    return manifest, Restorer(allowed, data_root, device, log=())  # the caller has checked its trackers
 
 
 def sent_weights(plan: RunPlan) -> Path:
@@ -132,7 +135,7 @@ def keep_weights(plan: RunPlan, content: bytes) -> None:
 def away(plan: RunPlan) -> RunPlan:
     """The plan with its files in a local folder, in which a restarted run finds its checkpoint."""
     folder = cache_folder() / "runs" / plan.pending.key
-    return replace(plan, record_path=folder / "run" / plan.record_path.name)
+    return replace(plan, record_path=folder / "run" / plan.record_path.name, trackers_later=True)
 
 
 def files_of(plan: RunPlan) -> dict[str, bytes]:
@@ -147,12 +150,32 @@ def files_of(plan: RunPlan) -> dict[str, bytes]:
 
 
 def bring_home(plan: RunPlan, files: Mapping[str, bytes]) -> None:
-    """Write the files of a run elsewhere to their usual places, the record last.
+    """Write the files of a run elsewhere to their usual places, the record last; add to a journal that is here.
 
     Raises:
         UserError: If it cannot be written.
     """
     for suffix in BROUGHT_HOME:
-        if suffix in files:
+        if suffix == JOURNAL and suffix in files:
+            try:
+                add_rows(plan.beside(JOURNAL), files[suffix])
+            except OSError as error:
+                raise UserError(f"cannot write '{plan.beside(JOURNAL)}': {error.strerror or error}") from error
+        elif suffix in files:
             with atomic_path(plan.beside(suffix)) as temporary:
                 temporary.write_bytes(files[suffix])
+
+
+def write_trackers(plan: RunPlan, files: Mapping[str, bytes], status: str) -> WriterProcess | None:
+    """Start to hand the journal of a run elsewhere to its trackers, on this machine; None if it has none.
+
+    Args:
+        plan: The run.
+        files: Its files, which were brought home.
+        status: How it ended.
+    """
+    if JOURNAL not in files:
+        return None
+    writer = WriterProcess(plan.beside(JOURNAL), plan.trackers)
+    writer.end(status)
+    return writer

@@ -16,7 +16,7 @@ from clsuite.records import RunRecord, read_record, write_record
 from clsuite.runner import worker_entry
 from clsuite.runner.checks import Failure
 from clsuite.runner.executor import Listener
-from clsuite.runner.executors.journey import Luggage, bring_home, marked
+from clsuite.runner.executors.journey import Luggage, bring_home, marked, write_trackers
 from clsuite.runner.executors.ray_task import Answer, do_run
 from clsuite.runner.executors.spec import RayExecutor
 from clsuite.runner.manifest import make_manifest
@@ -25,6 +25,7 @@ from clsuite.runner.plan import ELSEWHERE, RunPlan, failed_record
 from clsuite.runner.pool import TAKEN_OVER, Pool
 from clsuite.runner.processes import Entry
 from clsuite.runner.shared_runs import SharedRuns
+from clsuite.trackers.process import WriterProcess
 
 WAIT = 0.2
 """Seconds between two checks of the tasks."""
@@ -162,6 +163,7 @@ class _Sweep:
     begun: dict[str, float] = field(default_factory=dict)
     unwritten: dict[Path, RunRecord] = field(default_factory=dict)
     weights: dict[str, Any] = field(default_factory=dict)
+    writers: list[WriterProcess] = field(default_factory=list)
 
     def begin(self, task: _Task, luggage: Luggage) -> None:
         """Prepare what all tasks have in common."""
@@ -179,6 +181,8 @@ class _Sweep:
             while self.pending or not self.runs.is_over:
                 self._take()
                 self._step()
+            for writer in self.writers:
+                writer.wait()
         except BaseException:
             self._cancel()
             raise
@@ -259,6 +263,8 @@ class _Sweep:
                 self._send_weights(plan)
                 return
             bring_home(plan, answer.files)
+            if (writer := write_trackers(plan, answer.files, answer.status)) is not None:
+                self.writers.append(writer)
             self._end(plan, answer.record, answer.status)
         except self.ray.exceptions.RayError as error:
             self._end(plan, failed_record(plan, "failed", f"Ray lost the run: {words_of(error)}", self._seconds(plan)))

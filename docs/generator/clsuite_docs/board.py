@@ -76,8 +76,10 @@ class Row:
 
     @property
     def rank(self) -> str:
-        """Its rank and the interval of that."""
+        """Its rank and the interval of that, or which bound it is."""
         rank = self.content["rank"]
+        if rank is None:
+            return f"{self.content['bound']} bound"
         low, high = rank["low"], rank["high"]
         return f"{rank['rank']} ({low}-{high})" if low is not None else f"{rank['rank']} (one seed)"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from clsuite.metrics import mean_interval
+from clsuite.metrics import LAST, mean_interval
 from clsuite_docs.board import AVERAGE, AWARE, FORGETTING, PRIMARY, Benchmark, Row, benchmarks, share_text
 from clsuite_docs.docstrings import cell, table
 
@@ -12,9 +12,11 @@ HEADING = """\
 # Results
 
 Every sentence and every figure of this page is computed from the [leaderboard]({board})'s data when the site is built.
-Accuracies are in per cent, mean ± half the 95 % Student-t interval over the seeds: *final* after the last task, *avg.
-inc.* the average incremental accuracy, *task-aware* if the task of each image is given. The leaderboard has all
-columns, every record, and the command that repeats a row.
+Accuracies are in per cent, mean ± half the 95 % Student-t interval over the seeds: *last* after the last task on all
+test images together, as most class-incremental papers report it, *final* the mean over the test parts, *avg. inc.* the
+average incremental accuracy, *task-aware* if the task of each image is given. Class-incremental boards are ranked by
+*last*, others by *final*; bounds have no rank. The leaderboard has all columns, every record, and the command that
+repeats a row.
 """
 STALE = (
     "{stale} of its {number} rows are **stale**: sources that made them have changed since. They are being made again; "
@@ -56,15 +58,15 @@ def sentences(board: Benchmark) -> Iterator[str]:
     """What the rows say, in words."""
     own = [row for row in board.rows if not row.is_bound]
     if own:
-        yield f"The best that is not a bound is `{own[0].method}` with {own[0].text(PRIMARY)}."
+        yield f"The best that is not a bound is `{own[0].method}` with {own[0].text(board.headline)}."
     for name, words in (("joint", "training on all data so far"), ("finetune", "fine-tuning with nothing against it")):
         if row := board.row(name):
-            yield f"The bound `{name}`, {words}, has {row.text(PRIMARY)}."
+            yield f"The bound `{name}`, {words}, has {row.text(board.headline)}."
     worst = max(board.rows, key=lambda row: row.mean(FORGETTING))
     yield f"`{worst.method}` forgets most: {worst.text(FORGETTING)}."
     free = [row for row in own if not row.content["tags"]["gradient"]]
     if free:
-        yield f"Of those that take no gradient steps `{free[0].method}` is the best: {free[0].text(PRIMARY)}."
+        yield f"Of those that take no gradient steps `{free[0].method}` is the best: {free[0].text(board.headline)}."
     if lost := _retention(board):
         yield lost
 
@@ -94,13 +96,14 @@ def _additions(rows: Sequence[tuple[str, str, str, str, str]]) -> str:
 
 
 def _best(board: Benchmark) -> str:
-    headings = ("rank", "method", "final", "avg. inc.", "forgetting", "task-aware", "keeps")
+    headings = ("rank", "method", "last", "final", "avg. inc.", "forgetting", "task-aware", "keeps")
+    figures = (LAST, PRIMARY, AVERAGE, FORGETTING, AWARE)
     rows = [
-        (row.rank, cell(row.method), *(row.text(one) for one in (PRIMARY, AVERAGE, FORGETTING, AWARE)), row.stored)
+        (row.rank, f"{cell(row.content['title'])} `{row.method}`", *(row.text(one) for one in figures), row.stored)
         for row in board.rows[:SHOWN]
     ]
     rest = len(board.rows) - len(rows)
-    return table(headings, rows, "rlrrrrr") + (f"\n\nand {rest} more on the leaderboard." if rest else "")
+    return table(headings, rows, "rlrrrrrr") + (f"\n\nand {rest} more on the leaderboard." if rest else "")
 
 
 def _retention(board: Benchmark) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from clsuite.runner.executors.journey import (
     files_of,
     keep_weights,
     marked,
+    write_trackers,
 )
 from clsuite.runner.executors.ray_task import node_device
 from clsuite.runner.manifest import make_manifest
 from clsuite.runner.options import RunOptions
 from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import load_benchmark
+from clsuite.trackers.journal import Row, new_rows
 
 BUNDLED = Path(journey.__file__).parents[2] / "backbones" / "bundled" / "omniglot_vit.safetensors"
 TINY: dict[str, Any] = {
@@ -94,8 +97,6 @@ def test_weights_are_found_by_their_hash_or_sent_once(plan: RunPlan, tmp_path: P
 
 
 def test_weights_that_lie_elsewhere_below_the_data_root_need_not_be_sent(plan: RunPlan, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     packed = luggage(plan, tmp_path)
     shutil.move(tmp_path / "home" / "net.safetensors", tmp_path / "home" / "moved.safetensors")
     there = arrived(replace(plan, data_root=tmp_path / "home"), packed)
@@ -127,6 +128,38 @@ def test_what_a_run_leaves_comes_home_and_its_checkpoint_stays(plan: RunPlan, tm
     bring_home(plan, files)
     found = {path.suffix: path.read_bytes() for path in plan.record_path.parent.iterdir()}
     assert found == {".json": b".json", ".npz": b".npz", ".log": b".log"}
+
+
+def test_a_journal_comes_home_to_what_is_there_and_trackers_receive_it_there(
+    plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracked = replace(plan, trackers=("csv", "mlflow"))
+    gone = replace(tracked, plugins=(replace(plan.plugins[0], target="gone.py:Mine"),))
+    there = arrived(gone, luggage(plan, tmp_path))
+    assert there.trackers == ("csv", "mlflow")
+    assert not there.trackers_later
+    there = away(tracked)
+    assert there.trackers_later
+    started: list[tuple[Any, ...]] = []
+
+    class Writer:
+        def __init__(self, *given: Any) -> None:
+            started.append(given)
+
+        def end(self, status: str) -> None:
+            started.append((status,))
+
+    monkeypatch.setattr(journey, "WriterProcess", Writer)
+    for numbers in ((1, 2), (2, 3)):  # it was restarted there, after a checkpoint behind step 1
+        there.record_path.parent.mkdir(parents=True, exist_ok=True)
+        there.beside(".journal").write_bytes(b"".join(Row("step", number, {}).line() for number in numbers))
+        files = files_of(there)
+        bring_home(tracked, files)
+    with tracked.beside(".journal").open("rb") as opened:
+        assert [row.number for row in new_rows(opened)] == [1, 2, 3]
+    write_trackers(tracked, files, "done")
+    assert started == [(tracked.beside(".journal"), ("csv", "mlflow")), ("done",)]
+    assert write_trackers(tracked, {}, "done") is None
 
 
 @pytest.mark.parametrize(
