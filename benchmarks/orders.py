@@ -4,7 +4,7 @@ All ordered splits of six digits into three tasks of two are run for ncm, lora a
 
     python benchmarks/orders.py run --out DIR --runs 40        # at most 40 runs that are not done yet; resumes
     python benchmarks/orders.py collect --out DIR              # the scores of all runs into benchmarks/orders.json
-    python benchmarks/orders.py report                         # the figures, as the page docs/orders.md has them
+    python benchmarks/orders.py report                         # the figures into the page docs/order_search.md
 
 Each run is a record of clsuite like any other, made in this process, one after another.
 """
@@ -34,7 +34,7 @@ from clsuite.runner.orders import drawn_order, listed_order
 from clsuite.runner.plan import Planner, RunPlan
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.tuning.class_similarity import class_similarity
-from clsuite.tuning.order_search import Floats, OrderSearch, Split, split_of
+from clsuite.tuning.order_search import Floats, OrderSearch, Split, number_of_splits, split_of
 
 DIGITS = 6
 IMAGES = {False: 40, True: 60}
@@ -45,6 +45,9 @@ POINT = 0.01 + 1e-9
 DRAWN = 20
 """Number of drawn orders; each three in a row are the starts of a search."""
 DATA = Path(__file__).with_name("orders.json")
+PAGE = Path(__file__).parents[1] / "docs" / "order_search.md"
+FIGURES, END = "<!-- figures -->", "<!-- end -->"
+"""Between them the page has the table."""
 
 
 def write_images(folder: Path) -> None:
@@ -183,6 +186,8 @@ def report(page: Path) -> str:
     head = ["method", "min", "median", "max", "worst found", "best found", "of other starts", "by chance"]
     lines = []
     for method, known in scores.methods.items():
+        if len(known) < number_of_splits([2] * (DIGITS // 2)):
+            continue  # not all of its orders have been run
         values = list(known.values())
         worst, best = gaps(scores, method)
         others = [gaps(scores, method, first)[0] <= POINT for first in range(1, len(scores.drawn) - ORDER_STARTS + 1)]
@@ -205,7 +210,8 @@ def main() -> None:
     elif given.command == "collect":
         collect(given.out, DATA)
     else:
-        print(report(DATA))
+        before, _, rest = PAGE.read_text().partition(FIGURES)
+        PAGE.write_text(f"{before}{FIGURES}\n{report(DATA)}\n{END}{rest.partition(END)[2]}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ WRITTEN = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "AGENTS.md", "plugins/README.md")),
 ]
 NOTEBOOKS = sorted((DOCS / "tutorials").glob("*.ipynb"))
-MEASURED = ("parity.md", "first_values.md", "README.md")
+MEASURED = ("parity.md", "first_values.md", "order_search.md", "README.md")
 """Pages that tell of measurements; the README's are held to the board by a test of its own."""
 
 

@@ -8,6 +8,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from clsuite_benchmarks.orders import DATA, report
 
 from clsuite.tuning.order_search import (
     MOST,
@@ -135,3 +136,8 @@ def test_of_many_orders_candidates_are_near_the_extremes() -> None:
     near = {exchanged(split, *exchange) for split in search.scores for exchange in exchanges_of(split)}
     assert set(asked) <= near
     assert len(near) > MOST
+
+
+def test_the_page_has_the_figures_of_all_orders() -> None:
+    page = (DATA.parents[1] / "docs" / "order_search.md").read_text(encoding="utf-8")
+    assert report(DATA) in page
