@@ -1,4 +1,4 @@
-"""All private names of PyTorch, timm, Lightning and NumPy that clsuite uses.
+"""All private names of PyTorch, timm, Lightning, Avalanche and NumPy that clsuite uses.
 
 These libraries do not guarantee to keep them. ``tests/test_private_api.py`` has a test for each, whose message says
 what is lost if a new version of a library removes it. Nothing is imported before a function is called.
@@ -7,7 +7,7 @@ what is lost if a new version of a library removes it. Nothing is imported befor
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clsuite.errors import UserError
@@ -202,6 +202,47 @@ def optimizers_of(trainer: Any) -> list[Any]:
     """The optimizers of a trainer, without checking whether they are set up."""
     found: list[Any] = trainer.strategy._optimizers
     return found
+
+
+# -- Avalanche --------------------------------------------------------------------------------------------------------
+
+
+def labeled_dataset(images: Any, transforms: Mapping[str, Any]) -> Any:
+    """A data set of Avalanche with one task label, whose images pass the transforms of the group ``train`` at first.
+
+    Args:
+        images: A data set with ``targets``.
+        transforms: For each group, the transform of images and that of targets.
+    """
+    from avalanche.benchmarks.utils import _make_taskaware_classification_dataset
+
+    return _make_taskaware_classification_dataset(
+        images, transform_groups=transforms, initial_transform_group="train", task_labels=0
+    )
+
+
+def begin_evaluation(strategy: Any, experiences: Sequence[Any]) -> None:
+    """Call what a strategy of Avalanche calls when the evaluation of some experiences begins."""
+    strategy._before_eval()
+    for experience in experiences:
+        strategy.experience = experience
+        strategy._before_eval_exp()
+
+
+def end_evaluation(strategy: Any) -> None:
+    """Call what a strategy of Avalanche calls when an evaluation ends."""
+    strategy._after_eval()
+
+
+def evaluate_batch(strategy: Any) -> Tensor:
+    """The output of a strategy for its ``mbatch``, with what Avalanche calls around it in an evaluation."""
+    strategy._before_eval_iteration()
+    strategy._before_eval_forward()
+    strategy.mb_output = strategy.forward()
+    strategy._after_eval_forward()
+    strategy._after_eval_iteration()
+    output: Tensor = strategy.mb_output
+    return output
 
 
 # -- NumPy ------------------------------------------------------------------------------------------------------------

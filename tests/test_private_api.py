@@ -272,3 +272,27 @@ def test_a_memory_map_is_found_below_an_array(tmp_path: Path) -> None:
     mapped = np.load(tmp_path / "table.npy", mmap_mode="r")
     assert private_api.memory_map(mapped) is not None
     assert private_api.memory_map(np.zeros(3)) is None
+
+
+def test_avalanche_evaluates_batches_and_labels_data_sets() -> None:
+    """Gone: Avalanche's strategies as methods (`clsuite/avalanche`)."""
+    from avalanche.training import Naive
+
+    class Images(torch.utils.data.Dataset[Any]):
+        targets = (0, 1)
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> tuple[Any, int]:
+            return torch.full((3,), float(index)), self.targets[index]
+
+    labeled = private_api.labeled_dataset(Images(), {"train": (lambda image: 2 * image, None), "eval": (None, None)})
+    assert labeled[1][0].tolist() == [2.0, 2.0, 2.0]
+    model = nn.Linear(3, 2)
+    strategy: Any = Naive(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), train_mb_size=2)
+    private_api.begin_evaluation(strategy, [])
+    inputs = torch.ones(4, 3)
+    strategy.mbatch = [inputs, torch.zeros(4), torch.zeros(4)]
+    assert torch.equal(private_api.evaluate_batch(strategy), model(inputs))
+    private_api.end_evaluation(strategy)

@@ -19,7 +19,7 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
         "run", "bench", "tune", "compare", "RunResult", "TuneResult", "BenchOptions", "TuneOptions", "BenchmarkSpec",
         "MethodSpec", "load_model", "TrainedModel", "read_record", "UserError",
     ),
-    "clsuite.runner.options": ("RunOptions", "RunKeywords", "BenchKeywords"),
+    "clsuite.runner.options": ("RunOptions", "RunKeywords", "CallKeywords", "BenchKeywords"),
     "clsuite.tuning.options": ("TuneKeywords",),
     "clsuite.plugin": (
         "Plugin", "RehearsalPlugin", "Traits", "API_VERSION", "check_range", "fill_defaults", "Learner", "Step", "Head",

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline, with_task_labels
-from avalanche.benchmarks.utils import _make_taskaware_classification_dataset
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -17,6 +16,7 @@ from torch.utils.data import Dataset
 from clsuite.data.augment import augment
 from clsuite.data.table import read_rows
 from clsuite.learner.learner import Learner
+from clsuite.private_api import labeled_dataset
 
 
 class StoredImages(Dataset[tuple[Tensor, int]]):
@@ -82,12 +82,7 @@ def make_experiences(learner: Learner) -> list[Any]:
         "train": (Prepared(normalize, learner.options.augment), None),
         "eval": (Prepared(normalize), None),
     }
-    parts = [
-        _make_taskaware_classification_dataset(
-            StoredImages(learner, task.train), transform_groups=groups, initial_transform_group="train", task_labels=0
-        )
-        for task in learner.scenario.tasks
-    ]
+    parts = [labeled_dataset(StoredImages(learner, task.train), groups) for task in learner.scenario.tasks]
     benchmark = with_task_labels(with_classes_timeline(benchmark_from_datasets(train=parts)))
     made = list(benchmark.streams["train"])
     for experience in made:  # Avalanche's ICaRL asks for the benchmark, which its experiences do not have since 0.6

@@ -26,6 +26,7 @@ from clsuite.plugin.base import Plugin
 from clsuite.plugin.strategies import traits_of
 from clsuite.plugin.strategy_facts import FACTS, GIVEN, SIZES, UNKNOWN
 from clsuite.plugin.traits import Traits
+from clsuite.private_api import begin_evaluation, end_evaluation, evaluate_batch
 
 if TYPE_CHECKING:
     from clsuite.learner.learner import Learner
@@ -63,7 +64,7 @@ class StrategyMethod(Plugin):
             self._trained = {value: value.requires_grad for value in learner.parameters()}
             self._strategy = type(self).make(learner, self._arguments, self._counter)
         else:
-            self._strategy._after_eval()
+            end_evaluation(self._strategy)
         for value in learner.parameters():
             value.requires_grad_(self._trained.get(value, True))
         before, fresh = self._counter.samples, learner.options.recreate_optimizer
@@ -82,10 +83,7 @@ class StrategyMethod(Plugin):
         strategy = self._strategy
         strategy.is_training = False
         strategy.model.eval()
-        strategy._before_eval()
-        for experience in self._experiences[: task.index + 1]:
-            strategy.experience = experience
-            strategy._before_eval_exp()
+        begin_evaluation(strategy, self._experiences[: task.index + 1])
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Let what was trained count as trained, so that the evaluation does not take its features for fixed."""
@@ -127,13 +125,7 @@ def _evaluated(strategy: Any, images: Tensor) -> Tensor:
         strategy.model.eval()
     nothing = torch.zeros(len(images), dtype=torch.long, device=images.device)
     strategy.mbatch = [images, nothing, nothing]
-    strategy._before_eval_iteration()
-    strategy._before_eval_forward()
-    strategy.mb_output = strategy.forward()
-    strategy._after_eval_forward()
-    strategy._after_eval_iteration()
-    output: Tensor = strategy.mb_output
-    return output
+    return evaluate_batch(strategy)
 
 
 def of_function(function: Callable[..., Any]) -> type[StrategyMethod]:

@@ -192,14 +192,19 @@ class RunKeywords(TypedDict, total=False):
     stale_after: float
 
 
-class BenchKeywords(RunKeywords, total=False):
-    """The options of `clsuite.bench` and, except for its own, of `clsuite.tune`."""
+class CallKeywords(RunKeywords, total=False):
+    """The options that `clsuite.bench` and `clsuite.tune` share."""
 
-    orders: int | str | None
-    order_budget: int
     jobs: int | None
     executor: str | None
     executor_options: Mapping[str, Any] | None
+
+
+class BenchKeywords(CallKeywords, total=False):
+    """The options of `clsuite.bench` for editors and type checkers; `BenchOptions` describes them."""
+
+    orders: int | str | None
+    order_budget: int
 
 
 def checked(model: type[Options], given: Mapping[str, Any], call_it: Callable[[str], str] = str) -> Options:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from clsuite.errors import did_you_mean
-from clsuite.runner.options import BenchKeywords, BenchOptions, Seed, as_field_error
+from clsuite.runner.options import BenchOptions, CallKeywords, Seed, as_field_error
 
 
 def _known_metric(name: str) -> str:
@@ -47,7 +47,7 @@ class TuneOptions(BenchOptions):
     sampler_seed: Seed = Field(default=0, description="seed of the proposals")
 
 
-class TuneKeywords(BenchKeywords, total=False):
+class TuneKeywords(CallKeywords, total=False):
     """The options of `clsuite.tune` for editors and type checkers; `TuneOptions` describes them."""
 
     trials: int

@@ -15,7 +15,6 @@ from clsuite.records import RunRecord, TrialEntry, TuningEntry, reason_of, write
 from clsuite.runner.bench import BenchStatus, Warn
 from clsuite.runner.methods import MethodSpec, parse_method, write_method
 from clsuite.runner.options import RunOptions
-from clsuite.runner.orders import EXTREME
 from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.record_config import tasks_learned
 from clsuite.runner.spec import BenchmarkSpec
@@ -178,8 +177,8 @@ def make_search(
         raise UserError(
             f"--tasks is {options.tasks}, but the final runs learn {learned} tasks only: give --tasks {learned}"
         )
-    if options.orders == EXTREME:
-        raise UserError("'extreme' orders are for clsuite bench: choose hyper-parameters first, then search orders")
+    if options.orders is not None:
+        raise UserError("orders are for clsuite bench: choose hyper-parameters first, then run several orders")
     name, found = _named_method(method, spec) if isinstance(method, str) else method
     first = (options.seeds or spec.seeds)[0]
     return Search(

@@ -196,7 +196,10 @@ def test_an_output_folder_that_only_refuses_when_it_is_made(
         (["bench", "quickstart", "--precision", "64"], "clsuite bench: unknown precision '64'. Known: "),
         (["list", "plugin"], "clsuite list: unknown list 'plugin'. Did you mean 'plugins'?"),
         (["--versoin"], "clsuite: unknown option '--versoin'. Did you mean '--version'?"),
-        (["leaderboard", "'"], "clsuite leaderboard: unknown command '''. Known: add, build, check, confirm, rerun."),
+        (
+            ["leaderboard", "'"],
+            "clsuite leaderboard: unknown command '''. Known: add, build, check, confirm, rerun, s",
+        ),
         (["leaderboard", "a b"], "clsuite leaderboard: unknown command 'a b'. Known: add, build"),
         (
             ["bench", "quickstart", "--dry-run", "--methods", "ncm", "--name", "a\udcff"],
@@ -221,7 +224,7 @@ def test_an_output_folder_that_only_refuses_when_it_is_made(
             "clsuite bench: unknown option '--method'. Did you mean '--methods'",
         ),
         (["leaderboard", "chek"], "clsuite leaderboard: unknown command 'chek'. Did you mean 'check'?"),
-        (["leaderboard"], "clsuite leaderboard: say what to do: clsuite leaderboard {add,build,"),
+        (["leaderboard"], "clsuite leaderboard: say what to do: clsuite leaderboard {add,submit,build,"),
         (["leaderboard", "check", "--nope"], "clsuite leaderboard: unknown option '--nope'. Known: --folder"),
         (["--print-completion", "fish"], "clsuite: unknown shell 'fish'. Known: bash, zsh."),
         (["bench", "quickstart", "--out", ""], "clsuite bench: --out: '' is not a path: it is empty"),

@@ -44,7 +44,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("table full --format tex", "unknown format 'tex'. Did you mean 'text' or 'latex'?"),
         ("--print-completions bash", "unknown option '--print-completions'. Did you mean '--print-completion'?"),
         ("--nope", "unknown option '--nope'. Known: --help, --print-completion, --version, -h."),
-        ("nope", "unknown command 'nope'. Known: analyze, bench, cache, check, compare, leaderboard, list, merge"),
+        ("nope", "unknown command 'nope'. Known: analyze, bench, cache, check, cite-table, compare, leaderboard, list"),
         ("list model", "unknown list 'model'. Known: "),
     ],
 )  # fmt: skip

@@ -23,6 +23,7 @@ WRITTEN = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "AGENTS.md", "plugins/README.md")),
 ]
 NOTEBOOKS = sorted((DOCS / "tutorials").glob("*.ipynb"))
+GENERATED = ROOT / "docs/how-to/avalanche.md"  # its table is written by a script
 MEASURED = ("parity.md", "first_values.md", "order_search.md", "README.md")
 """Pages that tell of measurements; the README's are held to the board by a test of its own."""
 
@@ -70,7 +71,10 @@ def test_a_benchmark_in_a_page_is_one(text: str) -> None:
     BenchmarkSpec.model_validate(whole)
 
 
-@pytest.mark.parametrize("path", [path for path in WRITTEN if path.name not in MEASURED], ids=lambda path: path.name)
+BY_HAND = [path for path in WRITTEN if path.name not in MEASURED and path != GENERATED]
+
+
+@pytest.mark.parametrize("path", BY_HAND, ids=lambda path: path.name)
 def test_no_result_is_typed_by_hand(path: Path) -> None:
     assert re.findall(r"\d ± \d|\d\d\.\d %", path.read_text(encoding="utf-8")) == []
 

@@ -17,8 +17,10 @@ from clsuite.errors import UserError
 from clsuite.runner.options import BenchKeywords, BenchOptions, RunKeywords, RunOptions, checked
 from clsuite.tuning.options import TuneKeywords, TuneOptions
 
-OF_PYTHON = {"methods", "seeds", "on_validation"}
-"""Fields that are no keyword: arguments of the functions, and what no call decides."""
+OF_PYTHON = {"methods", "seeds", "on_validation", "rank_by"}
+"""Fields that are no keyword: arguments of the functions, what no call decides, and the order of a printed table."""
+OF_ORDERS = {"orders", "order_budget"}
+"""Fields of `bench` alone."""
 
 
 def parser_of(command: str) -> argparse.ArgumentParser:
@@ -30,7 +32,8 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 @pytest.mark.parametrize(("command", "model"), [("bench", BenchOptions), ("tune", TuneOptions)])
 def test_the_command_line_has_every_option(command: str, model: type[RunOptions]) -> None:
     actions = {action.dest: action for action in parser_of(command)._actions}
-    left = {"on_validation"} | ({"methods", "force", "eval_every"} if command == "tune" else set())
+    of_tune = {"methods", "force", "eval_every", "rank_by", *OF_ORDERS}
+    left = {"on_validation"} | (of_tune if command == "tune" else set())
     for name, field in model.model_fields.items():
         assert (name in actions) is (name not in left), name
         if name in actions:
@@ -47,6 +50,7 @@ def test_the_command_line_has_every_option(command: str, model: type[RunOptions]
 def test_python_has_every_option(function: Any, keywords: Any, model: type[RunOptions]) -> None:
     told = set(keywords.__annotations__)
     left = {*OF_PYTHON, *(["jobs", "executor", "executor_options"] if function is clsuite.run else [])}
+    left |= OF_ORDERS if function is not clsuite.bench else set()
     assert told == set(model.model_fields) - left
     shown = inspect.signature(function).parameters
     for name in told:
