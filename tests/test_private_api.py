@@ -290,7 +290,8 @@ def test_avalanche_evaluates_batches_and_labels_data_sets() -> None:
     labeled = private_api.labeled_dataset(Images(), {"train": (lambda image: 2 * image, None), "eval": (None, None)})
     assert labeled[1][0].tolist() == [2.0, 2.0, 2.0]
     model = nn.Linear(3, 2)
-    strategy: Any = Naive(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), train_mb_size=2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    strategy: Any = Naive(model=model, optimizer=optimizer, train_mb_size=2, evaluator=None)
     private_api.begin_evaluation(strategy, [])
     inputs = torch.ones(4, 3)
     strategy.mbatch = [inputs, torch.zeros(4), torch.zeros(4)]
