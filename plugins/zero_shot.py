@@ -9,12 +9,13 @@ from clsuite.plugin.helpers import ClassTexts, clip_of
 
 
 class ZeroShot(Plugin):
-    """Classifies by the cosine to the text features of the seen classes' names; nothing is trained or stored.
+    """Classifies by the cosine to the text features of the classes' names; nothing is trained or stored.
 
     Thengane et al., "CLIP model is an efficient continual learner" (2022), section 3: the frozen CLIP, with the names
-    of the classes seen so far as prompts. The prompts are ``backbone.templates``. The default is "a photo of a {}.";
-    the authors' configurations have "a bad photo of a {}." for CIFAR-100 and Tiny-ImageNet, and "a good photo of a {}."
-    for ImageNet and CORe50. Cosines are computed in full precision, whatever the precision of the towers.
+    of the classes as prompts. The classes that compete are those seen so far, those of the test part, or all, as an
+    evaluation asks for. The prompts are ``backbone.templates``. The default is "a photo of a {}."; the authors'
+    configurations have "a bad photo of a {}." for CIFAR-100 and Tiny-ImageNet, and "a good photo of a {}." for ImageNet
+    and CORe50. Cosines are computed in full precision, whatever the precision of the towers.
     """
 
     traits = Traits(
@@ -31,5 +32,5 @@ class ZeroShot(Plugin):
         learner.head.requires_grad_(False)
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
-        """Scaled cosines to the seen classes' text features, ``[B, seen classes]``."""
-        return self._texts.logits(learner.encode(batch), learner.seen)
+        """Scaled cosines to the text features of all classes, ``[B, classes of the stream]``."""
+        return self._texts.logits(learner.encode(batch), learner.scenario.stream_classes)

@@ -58,8 +58,8 @@ class RunResult:
     def matrix(self) -> NDArray[np.float64]:
         """The accuracy matrix ``[T, C]`` in [0, 1]: accuracy on part ``j`` after learning task ``i``.
 
-        It is the one of the protocol by which the stream is evaluated: the task is known at test time in
-        task-incremental streams only. ``record.counts.of("task_aware")`` has the other one.
+        It is the one of the protocol by which the stream is evaluated (``record.protocol``): the task is known at test
+        time in task-incremental streams and sequences of data sets. ``record.counts.of("task_aware")`` has another one.
         """
         return self.record.main_counts.accuracy
 

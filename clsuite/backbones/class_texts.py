@@ -18,9 +18,11 @@ class ClassTexts:
 
     Radford et al. 2021, "Learning transferable visual models from natural language supervision", section 3.1.4
     (ensembles over the embedding space). The features are cached as long as the text tower does not change; while it is
-    trained, they are computed in each step, with gradients. Changes are detected by the versions of its parameters,
-    which every in-place operation increases except the step of a fused optimizer; the learner's optimizer increases
-    them itself. Nothing is cached while modules are attached to the text tower.
+    trained, they are computed in each step, with gradients. Changes are detected by the parameters and buffers outside
+    the image tower: another tensor in their place, or a higher version, which every in-place operation gives except the
+    step of a fused optimizer (the learner's optimizer increases it itself) and writing to ``.data``. Nothing is cached
+    while modules are attached to the text tower (`ClipBackbone.text_is_altered`). Without gradients, features are
+    computed in full precision.
     """
 
     def __init__(self, backbone: ClipBackbone, names: Sequence[str], templates: Sequence[str] = ()) -> None:
@@ -29,6 +31,7 @@ class ClassTexts:
         self._tokens = [backbone.tokenize(fill(self._templates, name)) for name in names]
         self._kept: list[Tensor] = []
         self._state: tuple[object, ...] = ()
+        self._sources: list[Tensor] = []
 
     def logits(self, image_features: Tensor, classes: int) -> Tensor:
         """Scaled cosines ``[B, classes]``, float32, between image features ``[B, width]`` and the first classes."""
@@ -36,15 +39,19 @@ class ClassTexts:
 
     def features(self, classes: int) -> Tensor:
         """Normalized text features ``[classes, width]`` of the first classes."""
-        parameters = self._backbone.text_parameters()
-        device = parameters[0].device
-        trained = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters)
-        if trained or self._backbone.text_is_altered():
+        sources = self._backbone.text_tensors()
+        device = sources[0].device
+        if torch.is_grad_enabled() and any(value.requires_grad for value in sources):
             self._state = ()
             return self._encode(self._tokens[:classes], device)
-        state = (device, *(tensor_version(parameter) for parameter in parameters))
+        if self._backbone.text_is_altered():
+            self._state = ()
+            with torch.autocast(device.type, enabled=False):
+                return self._encode(self._tokens[:classes], device)
+        state = (device, *((id(value), tensor_version(value)) for value in sources))
         if state != self._state:
             self._kept, self._state = [], state
+            self._sources = sources  # kept alive, so that no other tensor gets the id of one that was replaced
         # Tensors of inference mode cannot be used in training later. Computing one class at a time gives the same bits
         # however many classes are requested.
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):

@@ -86,9 +86,14 @@ class ClipBackbone(Backbone):
         return tower
 
     def text_is_altered(self) -> bool:
-        """Whether the text tower has attached modules, so that its output does not depend on its parameters alone."""
-        modules = list(self.text_model.modules())
-        return any(any(hooks_of(part, *FORWARD_HOOKS)) or "forward" in vars(part) for part in modules)
+        """Whether modules are attached to what texts pass, so that their features do not depend on its tensors alone.
+
+        That is everything beside the image tower: the token embedding, the transformer and the last normalization of
+        OpenCLIP's own models, and the whole text tower of others.
+        """
+        beside = [part for name, part in self.clip.named_modules() if name and not _is_visual(name)]
+        attached = any(any(hooks_of(part, *FORWARD_HOOKS)) or "forward" in vars(part) for part in beside)
+        return attached or "encode_text" in vars(self.clip)
 
     @property
     def logit_scale(self) -> Tensor:
@@ -108,13 +113,23 @@ class ClipBackbone(Backbone):
 
     def text_parameters(self) -> list[nn.Parameter]:
         """The parameters of the text features and their scale: all except those of the image tower."""
-        return [parameter for name, parameter in self.clip.named_parameters() if not name.startswith("visual.")]
+        return [parameter for name, parameter in self.clip.named_parameters() if not _is_visual(name)]
+
+    def text_tensors(self) -> list[Tensor]:
+        """The parameters and buffers of the text features and their scale, as they are now."""
+        named = (*self.clip.named_parameters(), *self.clip.named_buffers())
+        return [value for name, value in named if not _is_visual(name)]
 
     def tune(self, towers: Towers) -> None:
         """Make the image tower, the text tower (with the scale), or both trainable; the rest is frozen."""
         self.clip.requires_grad_(towers != "text")
         for parameter in self.text_parameters():
             parameter.requires_grad_(towers != "image")
+
+
+def _is_visual(name: str) -> bool:
+    """Whether a module, parameter or buffer is of the image tower."""
+    return name.split(".")[0] == "visual"
 
 
 def clip_of(backbone: Backbone, what: str) -> ClipBackbone:

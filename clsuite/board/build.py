@@ -85,7 +85,7 @@ def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: C
     ]  # fmt: skip
     title = load_benchmark(name)[0].title if name in shipped_benchmarks() else ""
     return Benchmark(
-        name=name, title=title, headline=headline, kind=first.scenario.kind, protocol=first.scenario.protocol,
+        name=name, title=title, headline=headline, kind=first.scenario.kind, protocol=first.protocol,
         dataset=(first.config.get("dataset") or {}).get("name", ""), tasks=first.main_counts.tasks,
         backbone=first.config.get("backbone", {}).get("name", ""), seeds=sorted({record.seed for record in records}),
         metrics=list(results.columns.values()), rows=rows,
@@ -208,7 +208,7 @@ def _tags(record: RunRecord, plugins: Sequence[PluginUse]) -> Tags:
     return Tags(
         backbone=record.config.get("backbone", {}).get("name", ""),
         exemplars=bool({"exemplars", "all data"} & {*stores}),
-        task_id=record.scenario.protocol == "task_aware" or "task_id" in needs,
+        task_id=record.protocol == "task_aware" or "task_id" in needs,
         gradient=any(task.gradient_samples for task in record.tasks), pet=sorted(pets),
         needs=needs, stores=stores, years=sorted(years),
     )  # fmt: skip

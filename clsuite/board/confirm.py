@@ -233,8 +233,8 @@ def _difference(old: RunRecord, new: RunRecord) -> str:
         return ""
     rows: set[int] = set()
     entries = 0
-    for protocol in ("class_incremental", "task_aware"):
-        lines = zip(getattr(old.counts, protocol), getattr(new.counts, protocol), strict=False)
+    for protocol in old.counts.protocols:
+        lines = zip(getattr(old.counts, protocol), getattr(new.counts, protocol) or (), strict=False)
         for position, (first, second) in enumerate(lines):
             differing = sum(a != b for a, b in zip(first, second, strict=False))
             rows, entries = rows | ({position} if differing else set()), entries + differing

@@ -9,11 +9,15 @@ from clsuite.records import RunRecord
 
 
 def headline_of(kind: str) -> str:
-    """The column by which the rows of a board are ranked: of class-incremental streams, the last accuracy of papers.
+    """The column by which the rows of a board are ranked.
+
+    Of class-incremental streams it is the last accuracy of papers, of sequences of data sets MTIL's Last.
 
     Args:
         kind: Kind of the board's stream.
     """
+    if kind == "cross_domain":
+        return "mtil_last"
     return LAST if kind in ("class_incremental", "few_shot", "long_tailed", "online") else PRIMARY
 
 

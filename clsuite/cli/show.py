@@ -13,7 +13,7 @@ from rich.console import Console
 from clsuite.cli.console import make_console, print_table
 from clsuite.config.paths import files_below
 from clsuite.errors import UserError, nearest
-from clsuite.metrics import METRICS, WITHIN_TASK, Curves, compute_all
+from clsuite.metrics import METRICS, WITHIN_TASK, Counts, Curves, compute_all
 from clsuite.metrics.variants import accuracy_over_time_weighted
 from clsuite.records import (
     CostEntry,
@@ -26,7 +26,7 @@ from clsuite.records import (
     why_untrue,
 )
 from clsuite.records.order import order_of
-from clsuite.records.record import RESULTS_VERSION
+from clsuite.records.record import RESULTS_VERSION, Protocol
 from clsuite.regular_files import is_no_folder
 from clsuite.report.fit import TableColumn
 from clsuite.report.format import bytes_text, short_number, shown
@@ -63,7 +63,7 @@ def print_record(path: Path) -> None:
     for section, content in {**record.config, "environment": record.environment}.items():
         console.print(f"{section}: {_plainly(content)}", soft_wrap=True)
     if record.counts is not None and not untrue:
-        _print_matrix(console, record, record.counts)
+        _print_matrices(console, record, record.counts)
         _print_metrics(console, record.counts)
     if record.probes and not untrue:
         _print_probes(console, record.probes)
@@ -141,9 +141,14 @@ def _cost(cost: CostEntry) -> str:
     )
 
 
-def _print_matrix(console: Console, record: RunRecord, counts: CountsEntry) -> None:
-    protocol = record.scenario.protocol
-    matrix = counts.of(protocol)
+def _print_matrices(console: Console, record: RunRecord, counts: CountsEntry) -> None:
+    """Print the matrix of the stream's protocol, and the one over all names if there is one."""
+    names = [protocol for protocol in counts.protocols if protocol == "open_vocabulary"]
+    for protocol in dict.fromkeys([record.protocol, *names]):
+        _print_matrix(console, record, counts.of(protocol), protocol)
+
+
+def _print_matrix(console: Console, record: RunRecord, matrix: Counts, protocol: Protocol) -> None:
     rows = [matrix.initial, *matrix.accuracy]
     columns = [
         TableColumn(str(part + 1), f"{part + 1}: {shown(name)}", [f"{100 * row[part]:.1f}" for row in rows], part)
@@ -160,18 +165,19 @@ def _print_matrix(console: Console, record: RunRecord, counts: CountsEntry) -> N
 
 
 def _print_metrics(console: Console, counts: CountsEntry) -> None:
-    values = [compute_all(counts.of("class_incremental")), compute_all(counts.of("task_aware"))]
+    values = [compute_all(counts.of(protocol)) for protocol in counts.protocols]
     cells = [["-" if math.isnan(value[name]) else f"{100 * value[name]:.2f}" for name in METRICS] for value in values]
     _print_explained(console, "metrics in %", METRICS, cells)
 
 
 def _print_explained(console: Console, title: str, metrics: Mapping[str, Any], cells: Sequence[Sequence[str]]) -> None:
-    """Print the metrics with name, formula and source, in both protocols; narrow terminals get the figures first."""
+    """Print the metrics with name, formula and source, in each protocol; narrow terminals get the figures first."""
+    names = ("class-incremental", "task-aware", "open-vocabulary")[: len(cells)]
+    figures = [TableColumn(name, name, cells[place], place) for place, name in enumerate(names)]
     columns = [
-        TableColumn("formula", "formula", [shown(metric.formula) for metric in metrics.values()], 2),
-        TableColumn("source", "source", [metric.source for metric in metrics.values()], 3),
-        TableColumn("class-incremental", "class-incremental", cells[0], 0),
-        TableColumn("task-aware", "task-aware", cells[1], 1),
+        TableColumn("formula", "formula", [shown(metric.formula) for metric in metrics.values()], len(figures)),
+        TableColumn("source", "source", [metric.source for metric in metrics.values()], len(figures) + 1),
+        *figures,
     ]
     print_table(console, title, TableColumn("metric", "metric", list(metrics)), columns)
 

@@ -59,13 +59,16 @@ def _judge_predict(call: Call) -> Problem | None:
     batch = next((given for given in call.args if isinstance(given, Batch)), None)
     if result is None or batch is None:
         return None
-    wanted = [len(batch), learner.seen]
+    by_name = call.watch.subject.cls.traits.open_vocabulary
+    wanted = [len(batch), learner.scenario.stream_classes if by_name else learner.seen]
+    which, columns = ("stream's", "learner.scenario.stream_classes") if by_name else ("seen", "learner.seen")
     if isinstance(result, Tensor) and list(result.shape) == wanted:
         return None
     return (
         "head",
-        f"'predict' returns {_kind_of(result)}, but must return logits [batch, seen classes], here {wanted}",
-        "predict all classes seen so far: column c is stream label c, learner.seen columns",
+        f"'predict' returns {_kind_of(result)}, but must return logits [batch, {which} classes], here {wanted}",
+        f"predict all {'classes of the stream' if by_name else 'classes seen so far'}: column c is stream label c, "
+        f"{columns} columns",
         _last_return,
     )
 

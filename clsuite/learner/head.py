@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,9 @@ from clsuite.learner.precision import full_precision
 
 class Head(nn.Module, ABC):
     """A classifier over all seen classes that grows by whole groups; column ``c`` is stream label ``c``."""
+
+    open_vocabulary: ClassVar[bool] = False
+    """Whether it can predict a class by its name, before it has seen an image of it; it then has `by_name`."""
 
     @property
     @abstractmethod
@@ -102,6 +106,14 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
         """Map features ``[B, width]`` to logits ``[B, classes]``."""
+
+    def by_name(self, features: Tensor, classes: int) -> Tensor:
+        """Map features ``[B, width]`` to logits ``[B, classes]`` of the stream's first classes, learned or not.
+
+        Raises:
+            NotImplementedError: If the head has no open vocabulary.
+        """
+        raise NotImplementedError(f"{type(self).__name__} predicts only classes that it has grown by")
 
 
 class GrowingHead(Head):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,8 +18,11 @@ from clsuite.learner.options import TrainingSpec
 class ZeroShotHead(Head):
     """Scaled cosines to the text features of the seen classes' names; it has no weights of its own.
 
-    What is trained is the image tower, the text tower, or both (``training.tune``).
+    What is trained is the image tower, the text tower, or both (``training.tune``). Only seen classes compete in
+    training; in evaluations the others can be predicted too (`by_name`).
     """
+
+    open_vocabulary: ClassVar[bool] = True
 
     def __init__(self, backbone: ClipBackbone) -> None:
         """Make a head without classes on top of a CLIP, which it does not own."""
@@ -41,7 +45,11 @@ class ZeroShotHead(Head):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map image features ``[B, width]`` to logits ``[B, classes]``, float32 in every precision."""
-        return self._texts.logits(features, self.classes)
+        return self.by_name(features, self.classes)
+
+    def by_name(self, features: Tensor, classes: int) -> Tensor:
+        """Map image features ``[B, width]`` to logits ``[B, classes]`` of the stream's first classes, seen or not."""
+        return self._texts.logits(features, classes)
 
 
 def make_head(backbone: Backbone, options: TrainingSpec) -> Head:

@@ -289,20 +289,34 @@ class Learner(LearnerTools):
             self.together.mean_gradients(self.parameters())
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return logits ``[B, seen classes]`` in float32."""
-        return self.predict_logits(batch)
+        """Return logits in float32: ``[B, seen classes]``, or of all classes of the stream with an open vocabulary."""
+        return self._predict(batch, self.scenario.stream_classes if self.open_vocabulary else self.seen)
 
     def predict_logits(self, batch: Batch) -> Tensor:
         """Return the logits ``[B, seen classes]`` of a plugin or the head for a transformed batch.
 
         If the head has all classes from the start, only seen ones compete.
         """
+        return self._predict(batch, self.seen)
+
+    def _predict(self, batch: Batch, classes: int) -> Tensor:
+        """Return the logits ``[B, classes]`` of the stream's first classes.
+
+        Raises:
+            UserError: If a plugin with an open vocabulary does not predict all classes of the stream.
+        """
         for plugin in self.plugins:
             logits = plugin.predict(self, batch)
             if logits is not None:
-                return logits[:, : self.seen].float()
-        answer: Tensor = self.head(self.encode(batch))
-        return answer[:, : self.seen].float()
+                if plugin.traits.open_vocabulary and logits.shape[1] < self.scenario.stream_classes:
+                    raise UserError(
+                        f"plugin {type(plugin).__name__} predicts {logits.shape[1]} classes, but with "
+                        f"traits.open_vocabulary it must predict all {self.scenario.stream_classes} of the stream"
+                    )
+                return logits[:, :classes].float()
+        features = self.encode(batch)
+        answer = self.head.by_name(features, classes) if self.head.open_vocabulary else self.head(features)
+        return answer[:, :classes].float()
 
     def configure_optimizers(self) -> Any:
         """Create the optimizer and its schedule for the current task."""

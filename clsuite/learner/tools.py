@@ -129,8 +129,19 @@ class LearnerTools(L.LightningModule):
     @property
     def scores(self) -> Scores:
         """What `predict_logits` gives: what the plugin that answers says, or the logits of the head."""
-        answering = [plugin for plugin in self.plugins if type(plugin).predict is not Plugin.predict]
-        return answering[0].traits.scores if answering else "logits"
+        plugin = self._answering
+        return "logits" if plugin is None else plugin.traits.scores
+
+    @property
+    def open_vocabulary(self) -> bool:
+        """Whether classes are predicted by their names, also those not learned yet: by the plugin, or by the head."""
+        plugin = self._answering
+        return self.head.open_vocabulary if plugin is None else plugin.traits.open_vocabulary
+
+    @property
+    def _answering(self) -> Plugin | None:
+        """The plugin that predicts; None if the head does."""
+        return next((plugin for plugin in self.plugins if type(plugin).predict is not Plugin.predict), None)
 
     @property
     def has_own_features(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from clsuite.backbones.clip import ClipBackbone
 from clsuite.learner.learner import Learner
 
 
@@ -23,3 +24,27 @@ class Untouched(Learner):
         with self.autocast():
             self.store.add(self.backbone, rows, batch_size)
         return True
+
+
+def learner_before(learner: Learner) -> Learner:
+    """The learner for the evaluation before the stream, on the same backbone, which no plugin has changed yet.
+
+    Of the plugins only those with an open vocabulary predict here, because they need no training. On a CLIP, those that
+    take gradient steps do not either, as they may add modules: instead a zero-shot head predicts.
+
+    Args:
+        learner: The learner of the run, before it starts.
+    """
+    names = isinstance(learner.backbone, ClipBackbone)
+    options = learner.options
+    by_name = [
+        plugin
+        for plugin in learner.plugins
+        if plugin.traits.open_vocabulary and (plugin.traits.gradient_free or not names)
+    ]
+    if learner.open_vocabulary and names and not by_name:
+        options = options.model_copy(update={"head": "zero_shot"})
+    kind = Learner if by_name else Untouched
+    before = kind(learner.backbone, options, by_name, learner.seed)
+    before.feature_source = learner.feature_source
+    return before

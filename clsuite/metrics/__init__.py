@@ -9,11 +9,14 @@ from clsuite.metrics.registry import (
     INTRANSIGENCE,
     LAST,
     METRICS,
+    MTIL,
     NOTATION,
+    OPEN_VOCABULARY,
     PRIMARY,
     TASK_AWARE,
     Metric,
     compute_all,
+    open_vocabulary_values,
 )
 from clsuite.metrics.within_task import EXPOSED, WITHIN_TASK, WithinTaskMetric
 
@@ -23,7 +26,9 @@ __all__ = [
     "INTRANSIGENCE",
     "LAST",
     "METRICS",
+    "MTIL",
     "NOTATION",
+    "OPEN_VOCABULARY",
     "PRIMARY",
     "TASK_AWARE",
     "WITHIN_TASK",
@@ -34,4 +39,5 @@ __all__ = [
     "WithinTaskMetric",
     "compute_all",
     "mean_interval",
+    "open_vocabulary_values",
 ]

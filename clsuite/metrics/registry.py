@@ -151,7 +151,7 @@ METRICS: dict[str, Metric] = {
             "Zheng et al. 2023 (ZSCL)",
             True,
             "Accuracy on parts that have not been learned yet: the mean over the tasks before each. Zero by "
-            "construction if the head grows with the classes.",
+            "construction if the method cannot predict classes by their names.",
             compute=variants.mtil_transfer,
         ),
         Metric(
@@ -176,6 +176,8 @@ METRICS: dict[str, Metric] = {
 }
 TASK_AWARE = "task_aware_final_accuracy_macro"
 INTRANSIGENCE = "intransigence"
+MTIL = ("mtil_transfer", "mtil_average", "mtil_last")
+"""The metrics by which sequences of data sets are judged (ZSCL, X-TAIL)."""
 _ALIKE = "Comparable only on the same machine and precision: a row whose runs used several combinations has none."
 COLUMNS: dict[str, Column] = {
     column.name: column
@@ -236,6 +238,26 @@ COLUMNS: dict[str, Column] = {
     )
 }
 """The columns of every run: the metrics, and values that are not computed from its main counts."""
+
+
+OPEN_VOCABULARY: dict[str, Column] = {
+    f"open_vocabulary_{name}": Column(
+        f"open_vocabulary_{name}",
+        f"{METRICS[name].label} (all names)",
+        METRICS[name].formula,
+        "Xu et al. 2024 (RAIL, X-TAIL)",
+        higher_is_better=True,
+        about=f"{METRICS[name].about.split('. ')[0].rstrip('.')}, with all classes of the stream competing from the "
+        "start, learned or not. Only for methods that predict classes by their names.",
+    )
+    for name in MTIL
+}
+"""Columns of runs with counts over all names."""
+
+
+def open_vocabulary_values(counts: Counts) -> dict[str, float]:
+    """Compute the columns `OPEN_VOCABULARY` from the counts over all names."""
+    return {f"open_vocabulary_{name}": METRICS[name].compute(counts) for name in MTIL}
 
 
 def compute_all(counts: Counts) -> dict[str, float]:

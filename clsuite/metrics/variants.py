@@ -86,6 +86,12 @@ def forgetting_max_before_last(counts: Counts) -> float:
     return float(np.mean(drops)) if drops else float("nan")
 
 
+def accuracy_over_time_all(counts: Counts) -> Floats:
+    """After each task, the mean accuracy over all parts, learned or not, ``[T]``; their mean is `mtil_average`."""
+    means: Floats = counts.accuracy.mean(axis=1)
+    return means
+
+
 def forgetting_over_time(counts: Counts) -> Floats:
     """After each task, the mean forgetting of the parts learned before it, ``[T]`` (`nan` if there are none yet).
 
@@ -163,8 +169,9 @@ def mtil_transfer(counts: Counts) -> float:
     row before training, and the task is known at test time).
 
     A head that grows with the classes has no outputs for a data set that it has not learned, so all predictions on it
-    are wrong, and Transfer is 0 by construction. The metric is meaningful only for methods that predict classes by
-    their names, and only if their predictions were measured before the classes were learned.
+    are wrong, and Transfer is 0 by construction. The metric is meaningful for methods that predict classes by their
+    names (an open vocabulary): their predictions are measured from the row before any training on. In class-incremental
+    counts, in which only seen classes compete, it is 0 for them too.
     """
     matrix = counts.accuracy
     later = [matrix[: counts.learned[j], j].mean() for j in np.flatnonzero(counts.learned > 0)]

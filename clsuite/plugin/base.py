@@ -290,7 +290,8 @@ class Plugin(L.Callback):
             batch: The batch, with normalized images, or without images if features are frozen.
 
         Returns:
-            Logits ``[B, seen classes]``, or None to use those of the head.
+            Logits ``[B, seen classes]``, or None to use those of the head. With ``traits.open_vocabulary``, logits of
+            all classes of the stream, ``[B, learner.scenario.stream_classes]``.
         """
         return None
 

@@ -51,7 +51,9 @@ class Traits:
             replace the benchmark's; options that the benchmark or the command line gives to this method win.
         scores: Kind of the result of `predict`: ``logits``, whose softmax is a probability, or other scores
             (``cosine``, ``distance``, ``regression``, ``probabilities``), for which no calibration is measured.
-        open_vocabulary: Whether it can predict a class by its name, before it has seen an image of it.
+        open_vocabulary: Whether it can predict a class by its name, before it has seen an image of it. Its `predict`
+            then returns logits ``[B, learner.scenario.stream_classes]``, and evaluations ask for classes that are not
+            learned yet. (The head of ``training.head: zero_shot`` can do so by itself.)
         from_memory: Whether it trains only on its exemplars, so that several epochs use these and not the stream.
         defaults_by: Defaults that depend on another argument, and are None in the constructor:
             ``{"kind": {"lora": {"size": 8, "targets": "q+v"}, "prompt": {"size": 10}}}``. These are the only values of

@@ -22,7 +22,7 @@ SCHEMA_VERSION = 1
 RESULTS_VERSION = 3
 """Increased when a change of clsuite itself changes results, so that older records do not count as current."""
 Status = Literal["done", "failed", "timeout", "interrupted"]
-Protocol = Literal["class_incremental", "task_aware"]
+Protocol = Literal["class_incremental", "task_aware", "open_vocabulary"]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 """Images, steps, parameters, bytes: up to 9 peta, which every JSON reader represents exactly."""
 Operations = Annotated[int, Field(ge=0, lt=10**27)]
@@ -31,8 +31,8 @@ Amount = Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)]
 """Seconds, up to three hundred years, so that tables can show sums of them."""
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 """A fraction between 0 and 1."""
-TASK_KNOWN = ("task_incremental",)
-"""Kinds of stream in which the task is known at test time."""
+TASK_KNOWN = ("task_incremental", "cross_domain")
+"""Kinds of stream in which the task is known at test time, unless the scenario says ``task_known: false``."""
 
 
 def _portable(value: dict[str, Any]) -> dict[str, Any]:
@@ -94,32 +94,47 @@ class ScenarioEntry(_Model):
         """Names of the columns of the matrix."""
         return self.part_names or self.task_names
 
-    @property
-    def protocol(self) -> Protocol:
-        """The protocol by which this kind of stream is evaluated: whether the task is known at test time."""
-        return "task_aware" if self.kind in TASK_KNOWN else "class_incremental"
-
 
 class CountsEntry(_Model):
-    """The counts of `clsuite.metrics.Counts`, in both protocols from the same logits.
+    """The counts of `clsuite.metrics.Counts`, in each protocol from the same logits.
 
     Attributes:
+        class_incremental: All seen classes compete; samples of classes that are not seen yet count as wrong.
+        task_aware: Only the classes of the sample's part compete. Samples of classes that are not seen yet count as
+            wrong, unless the method has an open vocabulary.
+        open_vocabulary: All classes of the stream compete, learned or not; None, and absent from the file, if the
+            method cannot predict classes by their names.
         learned: Task after which each part is first learned; None if the parts are the tasks.
     """
+
+    absent = ("open_vocabulary",)
 
     class_incremental: list[list[Count]]
     task_aware: list[list[Count]]
     n: list[Count]
     learned: list[Count] | None = None
+    open_vocabulary: list[list[Count]] | None = None
 
     @model_validator(mode="after")
     def _shapes(self) -> CountsEntry:
-        self.of("class_incremental")
-        self.of("task_aware")
+        for protocol in self.protocols:
+            self.of(protocol)
         return self
 
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """The protocols of which there are counts."""
+        both: tuple[Protocol, ...] = ("class_incremental", "task_aware")
+        return both if self.open_vocabulary is None else (*both, "open_vocabulary")
+
     def of(self, protocol: Protocol) -> Counts:
-        """The counts of one protocol: all seen classes compete, or only those of the sample's part."""
+        """The counts of one protocol: see the attributes for the classes that compete.
+
+        Raises:
+            ValueError: If there are none of an open vocabulary.
+        """
+        if protocol not in self.protocols:
+            raise ValueError("the method has no open vocabulary, and so no counts over all names")
         return Counts.of(getattr(self, protocol), self.n, self.learned)
 
 
@@ -256,7 +271,7 @@ class WithinTaskEntry(_Model):
         self.of("task_aware")
         return self
 
-    def of(self, protocol: Protocol) -> Curves:
+    def of(self, protocol: Literal["class_incremental", "task_aware"]) -> Curves:
         """The curves of one protocol."""
         counts = [getattr(curve, protocol) for curve in self.tasks]
         measured = [curve.exposed for curve in self.tasks if curve.exposed is not None]
@@ -386,15 +401,28 @@ class RunRecord(_Model):
         )
 
     @property
+    def protocol(self) -> Protocol:
+        """The protocol by which the stream is evaluated: whether the task is known at test time.
+
+        In a sequence of data sets without the task (X-TAIL), all names compete if the method has an open vocabulary.
+        """
+        kind, scenario = self.scenario.kind, self.config.get("scenario")
+        if kind in TASK_KNOWN and not (isinstance(scenario, dict) and scenario.get("task_known") is False):
+            return "task_aware"
+        is_open = self.counts is not None and self.counts.open_vocabulary is not None
+        return "open_vocabulary" if kind == "cross_domain" and is_open else "class_incremental"
+
+    @property
     def main_curves(self) -> Curves | None:
-        """The accuracy within tasks in the protocol by which the stream is evaluated."""
-        return self.within_task.of(self.scenario.protocol) if self.within_task else None
+        """The accuracy within tasks in the protocol by which the stream is evaluated; of learned parts alone."""
+        protocol = "task_aware" if self.protocol == "task_aware" else "class_incremental"
+        return self.within_task.of(protocol) if self.within_task else None
 
     @property
     def main_counts(self) -> Counts:
         """The counts of a finished run in the protocol by which its stream is evaluated."""
         assert self.counts is not None
-        return self.counts.of(self.scenario.protocol)
+        return self.counts.of(self.protocol)
 
     @staticmethod
     def make_key(

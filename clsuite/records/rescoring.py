@@ -9,12 +9,13 @@ from clsuite.records.record import CountsEntry
 
 
 def rescore(predictions: dict[str, NDArray[np.integer]]) -> CountsEntry:
-    """Count the right answers of both protocols.
+    """Count the right answers of each protocol.
 
     Args:
         predictions: ``class_incremental`` and ``task_aware`` of shape ``[T + 1, N]`` (-1: not a seen class, known to be
-            wrong without a forward pass), ``labels`` ``[N]`` and ``task`` ``[N]`` (the evaluation part) of every test
-            sample, and ``learned`` ``[C]`` (see `Counts`) where the parts are not the tasks.
+            wrong without a forward pass), ``open_vocabulary`` of the same shape if the method has one, ``labels``
+            ``[N]`` and ``task`` ``[N]`` (the evaluation part) of every test sample, and ``learned`` ``[C]`` (see
+            `Counts`) where the parts are not the tasks.
 
     Returns:
         The counts, equal to those in the record.
@@ -28,7 +29,8 @@ def rescore(predictions: dict[str, NDArray[np.integer]]) -> CountsEntry:
     if task.dtype.kind not in "iu" or not len(task) or not 0 <= int(task.min()) <= int(task.max()) < len(task):
         raise ValueError("'task' must hold the part of each sample, numbered from 0")
     tasks = int(task.max()) + 1
-    for name in ("class_incremental", "task_aware", "labels"):
+    has_open = "open_vocabulary" in predictions
+    for name in ("class_incremental", "task_aware", *(["open_vocabulary"] if has_open else []), "labels"):
         array = predictions[name]
         if array.dtype.kind not in "iu" or array.shape[array.ndim - 1 :] != task.shape or array.ndim > 2:
             raise ValueError(f"'{name}' must hold a whole number for each of the {len(task)} samples")
@@ -39,6 +41,7 @@ def rescore(predictions: dict[str, NDArray[np.integer]]) -> CountsEntry:
     return CountsEntry(
         class_incremental=count(predictions["class_incremental"]),
         task_aware=count(predictions["task_aware"]),
+        open_vocabulary=count(predictions["open_vocabulary"]) if has_open else None,
         n=np.bincount(task, minlength=tasks).tolist(),
         learned=predictions["learned"].tolist() if "learned" in predictions else None,
     )

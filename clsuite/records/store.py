@@ -28,8 +28,9 @@ UNREADABLE = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError,
 )  # fmt: skip
 """Exceptions that reading a damaged archive of arrays may raise."""
-ARRAYS = ("class_incremental", "task_aware", "labels", "task", "learned")
-"""The arrays of predictions; the last one only if the evaluation parts are not the tasks."""
+ARRAYS = ("class_incremental", "task_aware", "labels", "task", "learned", "open_vocabulary")
+"""The arrays of predictions; ``learned`` only if the evaluation parts are not the tasks, ``open_vocabulary`` only of
+methods that have one."""
 CURVE_ARRAYS = ("curve_names", "curve_of", "curve_task", "curve_step", "curve_value")
 """The arrays of training curves, which may be in the same file (see `clsuite.records.curves`)."""
 LARGEST_PREDICTIONS = 2**28

@@ -8,7 +8,8 @@ from clsuite.records.record import RunRecord
 from clsuite.records.rescoring import rescore
 from clsuite.records.store import RecordError, read_predictions
 
-COUNTED = ("class_incremental", "task_aware", "n", "learned")
+COUNTED = ("class_incremental", "task_aware", "open_vocabulary", "n", "learned")
+"""What of a record's counts follows from its predictions."""
 
 
 def predictions_beside(path: Path, record: RunRecord) -> Path:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from clsuite.errors import UserError
-from clsuite.metrics import METRICS, PRIMARY, mean_interval
+from clsuite.metrics import METRICS, MTIL, OPEN_VOCABULARY, PRIMARY, mean_interval, open_vocabulary_values
 from clsuite.records import RunRecord
 from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.format import kind_of
 from clsuite.report.pairing import PairedRuns, order_notes, pair_runs
+from clsuite.report.summary import judged_by
 from clsuite.report.units import Spread
 
 COMPARED = (
@@ -145,7 +146,10 @@ def compare(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> Comparis
     names = [first[0].method, second[0].method]
     if names[0] == names[1]:
         names = [f"{name} ({letter})" for name, letter in zip(names, "AB", strict=True)]
-    metrics = [_metric(runs, name) for name in COMPARED]
+    judged = judged_by([record for pair in runs.pairs for record in pair])
+    metrics = [_metric(runs, name) for name in (*COMPARED, *(MTIL if judged else ()))]
+    if all(record.counts and record.counts.open_vocabulary for pair in runs.pairs for record in pair):
+        metrics += [_paired(runs, column.label, True, _over_names(name)) for name, column in OPEN_VOCABULARY.items()]
     aware = _paired(runs, "task-aware acc.", True, _task_aware)
     labels = _labels([a for a, _ in runs.pairs])
     parts = [_paired(runs, label, True, _last_on(j)) for j, label in enumerate(labels)]
@@ -204,6 +208,14 @@ def _labels(records: Sequence[RunRecord]) -> list[str]:
 def _task_aware(record: RunRecord) -> float:
     assert record.counts is not None
     return METRICS[PRIMARY].compute(record.counts.of("task_aware"))
+
+
+def _over_names(column: str) -> Callable[[RunRecord], float]:
+    def value(record: RunRecord) -> float:
+        assert record.counts is not None
+        return open_vocabulary_values(record.counts.of("open_vocabulary"))[column]
+
+    return value
 
 
 def _last_on(part: int) -> Callable[[RunRecord], float]:

@@ -11,7 +11,7 @@ from clsuite.errors import did_you_mean, harmless, on_one_line
 from clsuite.metrics import Column
 from clsuite.records import RunRecord
 from clsuite.report.summary import Figure, RankBy, Row, columns_of, summarize
-from clsuite.report.table import SHOWN, figure_text, heading, orders_text
+from clsuite.report.table import SHOWN, figure_text, heading, orders_text, shown_columns
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -24,8 +24,8 @@ LATEX_WORDS = {" ± ": r" $\pm$ ", " · ": r" $\cdot$ ", "↑": r"$\uparrow$", "
 MARKDOWN = {"&": "&amp;", "<": "&lt;", **{character: f"\\{character}" for character in "\\|`*_[]"}}
 
 
-def choose_columns(known: Mapping[str, Column], names: Sequence[str]) -> list[Column]:
-    """The columns with the given names; without names, those that the terminal shows; all of them for ``all``.
+def choose_columns(known: Mapping[str, Column], names: Sequence[str], usual: Sequence[str] = SHOWN) -> list[Column]:
+    """The columns with the given names; without names, the usual ones; all of them for ``all``.
 
     Raises:
         UserError: If a name is unknown.
@@ -35,7 +35,7 @@ def choose_columns(known: Mapping[str, Column], names: Sequence[str]) -> list[Co
     for name in names:
         if name not in known:
             raise did_you_mean("column", name, known)
-    return [known[name] for name in names or SHOWN]
+    return [known[name] for name in names or usual]
 
 
 def csv_table(records: Sequence[RunRecord], names: Sequence[str], rank_by: RankBy = "mean") -> str:
@@ -159,7 +159,7 @@ def _lines(
 ) -> list[list[str]]:
     """Header and rows of the table in a format with its own way to escape text and to mark the best values."""
     results = summarize(records, rank_by)
-    columns = choose_columns(results.columns, names)
+    columns = choose_columns(results.columns, names, shown_columns(results))
     several = any(row.orders for row in results.rows)
 
     def cell(figure: Figure, column: Column) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from clsuite.errors import UserError
 from clsuite.records import RunRecord, atomic_path
 from clsuite.report.export import csv_lines, csv_text
-from clsuite.report.plots import plot_curves, plot_matrix, plot_probes
-from clsuite.report.summary import RankBy, summarize
+from clsuite.report.plots import plot_all_parts, plot_curves, plot_matrix, plot_probes
+from clsuite.report.summary import RankBy, judged_by, summarize
 from clsuite.report.within_task_plot import plot_within_task
 
 
@@ -33,6 +33,8 @@ def write_report(
         folder / "summary.csv": lambda path: write_csv(finished, path, rank_by),
         folder / "accuracy.svg": lambda path: plot_curves(finished, path, title),
     }
+    if judged_by(finished):
+        writers[folder / "all_parts.svg"] = lambda path: plot_all_parts(finished, path, title)
     if any(record.probes for record in finished):
         writers[folder / "probes.svg"] = lambda path: plot_probes(finished, path, title)
     if any(record.within_task for record in finished):

@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator
 from clsuite.errors import harmless
 from clsuite.metrics import Counts
 from clsuite.metrics.counts import Floats
-from clsuite.metrics.variants import accuracy_over_time_weighted, forgetting_over_time
+from clsuite.metrics.variants import accuracy_over_time_all, accuracy_over_time_weighted, forgetting_over_time
 from clsuite.records import ProbeEntry, RunRecord, atomic_path
 from clsuite.records.order import run_name
 from clsuite.report.plot_style import ANY, FROM_ZERO, PERCENT, POINTS, Limits, MethodStyles, best_first
@@ -125,6 +125,20 @@ def plot_curves(records: Sequence[RunRecord], path: Path, title: str) -> None:
     _plot_over_tasks(records, path, title, accuracy_over_time_weighted, label, PERCENT)
 
 
+def plot_all_parts(records: Sequence[RunRecord], path: Path, title: str) -> None:
+    """Plot the mean accuracy on all parts after each task, learned or not: the mean over seeds, with its interval.
+
+    The mean of a line over the tasks is MTIL's Avg, its end MTIL's Last.
+
+    Args:
+        records: Finished records of one benchmark.
+        path: The file to write.
+        title: Title of the plot.
+    """
+    label = "accuracy on all parts, learned or not, in %"
+    _plot_over_tasks(records, path, title, accuracy_over_time_all, label, PERCENT)
+
+
 def plot_forgetting(records: Sequence[RunRecord], path: Path, title: str) -> None:
     """Plot the forgetting of earlier tasks after each task: the mean over seeds, with its 95 % interval.
 
@@ -214,7 +228,12 @@ def _probe_panel(axes: Axes, name: str, records: Sequence[RunRecord], styles: Me
 
 
 def _grows(record: RunRecord) -> bool:
-    """Whether parts are unknown before they are learned: true unless all classes are known from the start."""
+    """Whether parts are unknown before they are learned: true unless all classes are known from the start.
+
+    With an open vocabulary they are known by their names, unless only seen classes compete.
+    """
+    if record.counts is not None and record.counts.open_vocabulary and record.protocol != "class_incremental":
+        return False
     scenario = record.config.get("scenario")
     over = scenario.get("over") if isinstance(scenario, dict) else None
     return record.scenario.kind != "domain_incremental" and over != "domains"

@@ -17,11 +17,14 @@ from clsuite.metrics import (
     EXPOSED,
     INTRANSIGENCE,
     METRICS,
+    MTIL,
+    OPEN_VOCABULARY,
     PRIMARY,
     TASK_AWARE,
     WITHIN_TASK,
     Column,
     compute_all,
+    open_vocabulary_values,
 )
 from clsuite.metrics.variants import intransigence
 from clsuite.records import RunRecord
@@ -118,10 +121,12 @@ class ResultTable:
     Attributes:
         columns: The columns by name, in order.
         rows: One per method, best final accuracy first.
+        judged_by: The columns by which papers judge this kind of stream, to show first; empty for the usual ones.
     """
 
     columns: dict[str, Column]
     rows: list[Row]
+    judged_by: tuple[str, ...] = ()
 
 
 def columns_of(records: Sequence[RunRecord]) -> dict[str, Column]:
@@ -137,6 +142,8 @@ def columns_of(records: Sequence[RunRecord]) -> dict[str, Column]:
     if bounds := sorted({record.method for record in _bounds(records).values()}):
         about = f"{columns[INTRANSIGENCE].about} Joint training is '{' or '.join(bounds)}' here."
         columns[INTRANSIGENCE] = replace(columns[INTRANSIGENCE], about=about)
+    if any(_has_names(record) for record in records):
+        columns |= OPEN_VOCABULARY
     columns |= {column.name: column for column in probe_columns(records)}
     curves = [record.main_curves for record in records if record.within_task]
     exposed = any(item is not None and item.exposed is not None for item in curves)
@@ -159,7 +166,24 @@ def summarize(records: Sequence[RunRecord], rank_by: RankBy = "mean") -> ResultT
     rows = [_row(method, group, columns.values(), bounds) for method, group in by_method.items()]
     rivals = [row for row in rows if not all(_keeps_all_data(record) for record in by_method[row.method])]
     best = {name: _best(rivals, column) for name, column in columns.items()}
-    return ResultTable(columns, sorted((_marked(row, best) for row in rows), key=lambda row: _order(row, rank_by)))
+    ordered = sorted((_marked(row, best) for row in rows), key=lambda row: _order(row, rank_by))
+    return ResultTable(columns, ordered, judged_by(records))
+
+
+def judged_by(records: Sequence[RunRecord]) -> tuple[str, ...]:
+    """The columns by which papers judge sequences of data sets: Transfer, Avg and Last; empty for other streams.
+
+    With the task known (MTIL), those over all names follow if there are some.
+    """
+    if any(record.scenario.kind != "cross_domain" for record in records):
+        return ()
+    names = any(_has_names(record) and record.protocol == "task_aware" for record in records)
+    return (*MTIL, *(OPEN_VOCABULARY if names else ()))
+
+
+def _has_names(record: RunRecord) -> bool:
+    """Whether a record has counts over all names."""
+    return record.counts is not None and record.counts.open_vocabulary is not None
 
 
 def _order(row: Row, rank_by: RankBy) -> tuple[float, str]:
@@ -238,6 +262,8 @@ def _values(record: RunRecord, bound: RunRecord | None) -> dict[str, float]:
     counts = record.main_counts
     values = compute_all(counts)
     values[TASK_AWARE] = METRICS[PRIMARY].compute(record.counts.of("task_aware"))
+    if _has_names(record):
+        values |= open_vocabulary_values(record.counts.of("open_vocabulary"))
     comparable = (
         bound is not None
         and bound.counts is not None

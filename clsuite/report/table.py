@@ -58,11 +58,20 @@ def results_table(
         width: Width of the terminal; None shows all columns.
         asked: The requested columns, the most important first; None shows the usual ones.
     """
-    columns = [results.columns[name] for name in SHOWN] if asked is None else asked
+    columns = [results.columns[name] for name in shown_columns(results)] if asked is None else asked
     gaps = [[value is None for value in row.figures[INTRANSIGENCE].values] for row in results.rows]
     partly = any(column.name == INTRANSIGENCE for column in columns) and any(any(gap) and not all(gap) for gap in gaps)
     caption = caption_of(results.rows) + PARTLY * partly
-    return _table(results.rows, columns, title, caption, width, () if asked else FIRST)
+    return _table(results.rows, columns, title, caption, width, () if asked else (*results.judged_by, *FIRST))
+
+
+def shown_columns(results: ResultTable) -> tuple[str, ...]:
+    """The columns that a table shows: those by which its streams are judged, and the usual ones.
+
+    The last accuracy of sequences of data sets is the macro average, which is not shown twice.
+    """
+    same = (PRIMARY,) if "mtil_last" in results.judged_by else ()
+    return (*results.judged_by, *(name for name in SHOWN if name not in same))
 
 
 def probes_table(results: ResultTable, width: int | None = None) -> Table | None:

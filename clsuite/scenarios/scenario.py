@@ -105,6 +105,11 @@ class Scenario:
         """Number of classes seen in the first `tasks` tasks."""
         return 1 + max((max(task.classes) for task in self.tasks[:tasks]), default=-1)
 
+    @property
+    def stream_classes(self) -> int:
+        """Number of classes of all tasks together, whose names all compete in an open vocabulary."""
+        return self.seen_classes(len(self.tasks))
+
     def first(self, tasks: int) -> Scenario:
         """The stream cut after its first tasks (for a quick look), with the parts that are learned in them.
 

@@ -212,9 +212,12 @@ class CrossDomain(_Spec):
         tasks: Number of tasks; by default all data sets.
         order: ``given`` (as the benchmark lists them), ``seed``, ``mtil_i`` or ``mtil_ii`` (the paper's orders), a list
             of names, or ``{numpy: SEED}``.
+        task_known: Whether the main results are task-aware: the data set of each test image is given (MTIL). Otherwise
+            the classes of all data sets compete (X-TAIL). Both are evaluated in any case.
     """
 
     kind: Literal["cross_domain"] = "cross_domain"
+    task_known: bool = True
     tasks: int | None = Field(default=None, ge=1)
     order: CrossOrder = "given"
 

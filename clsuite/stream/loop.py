@@ -20,7 +20,7 @@ from clsuite.learner.compilation import check_compiler, compile_blocks
 from clsuite.learner.finite import check_weights
 from clsuite.learner.learner import Learner
 from clsuite.learner.shared_features import SharedFeatures, Taken
-from clsuite.learner.untouched import Untouched
+from clsuite.learner.untouched import learner_before
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import TaskEntry
 from clsuite.scenarios import Scenario, Task, check_single_pass
@@ -83,7 +83,7 @@ class Stream:
 
     def __post_init__(self) -> None:
         """Create the recorders of the matrix and of the curves."""
-        self.matrix = AccuracyMatrix(self.scenario)
+        self.matrix = AccuracyMatrix(self.scenario, self.learner.open_vocabulary)
         spec, seed = self.evaluation, self.learner.seed
         self.taken, self.taken_seconds = Taken(), (0.0, 0.0)
         if self.shared is not None:
@@ -128,14 +128,8 @@ class Stream:
         return self.learner.together is not None and self.learner.together.rank > 0
 
     def _read_before(self) -> None:
-        """Fill the first row and measure the probes, with the pre-trained backbone and an untrained head.
-
-        No plugin has changed either. Only plugins that predict classes by their names predict here too.
-        """
-        by_name = [plugin for plugin in self.learner.plugins if plugin.traits.open_vocabulary]
-        learner = Learner if by_name else Untouched
-        plain = learner(self.learner.backbone, self.learner.options, by_name, self.learner.seed)
-        plain.feature_source = self.learner.feature_source
+        """Fill the first row and measure the probes, with the pre-trained backbone and an untrained head."""
+        plain = learner_before(self.learner)
         plain.start(self.scenario)
         plain.begin_task(self.scenario.tasks[0], may_train=False)
         self._evaluate(plain, make_trainer(plain.options, self.device, [self.matrix]), 0)

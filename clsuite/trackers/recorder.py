@@ -154,18 +154,24 @@ class JournalRecorder(StreamListener):
 def accuracies(matrix: AccuracyMatrix, row: int) -> dict[str, float]:
     """The accuracies of a row of the matrix on the parts that are learned so far: each, and their means.
 
+    With an open vocabulary also those among all names, on all parts.
+
     Args:
         matrix: The matrix.
         row: Number of tasks that are learned.
 
     Returns:
-        The accuracies by name; none before the first task.
+        The accuracies by name; before the first task only those among all names.
     """
     parts = matrix.scenario.eval_splits
     found: dict[str, float] = {}
-    for name, predicted in (("accuracy", matrix.class_incremental), ("task_aware", matrix.task_aware)):
+    learned = [part for part in parts if part.learned < row]
+    rows = [("accuracy", matrix.class_incremental, learned), ("task_aware", matrix.task_aware, learned)]
+    if matrix.open_vocabulary is not None:
+        rows.append(("open_vocabulary", matrix.open_vocabulary, [*parts]))
+    for name, predicted, tested in rows:
         right = predicted[row] == matrix.labels
-        shares = {part.index: float(right[matrix.task == part.index].mean()) for part in parts if part.learned < row}
+        shares = {part.index: float(right[matrix.task == part.index].mean()) for part in tested}
         if shares:
             found[f"{name}/average"] = float(np.mean(list(shares.values())))
             found |= {f"{name}/part_{index}": share for index, share in shares.items()}

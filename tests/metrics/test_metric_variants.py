@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -164,3 +165,39 @@ def test_counts_are_equal_by_content() -> None:
 def test_counts_that_cannot_be_are_refused(correct: list[list[int]], n: list[int], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         Counts.of(correct, n)
+
+
+def in_tenths(rows: list[list[float]]) -> Counts:
+    """Counts of a matrix in percent with one decimal; its first row is repeated as the one before training."""
+    return Counts.of([[round(10 * value) for value in row] for row in [rows[0], *rows]], [1000] * len(rows))
+
+
+def test_three_sets_of_mtil() -> None:
+    """Three of ZSCL's data sets, fine-tuned one after another: the authors' formulas, by hand."""
+    counts = in_tenths([[62.6, 67.1, 43.0], [15.7, 93.4, 49.0], [24.4, 90.4, 88.8]])
+    assert 100 * v.mtil_transfer(counts) == pytest.approx((67.1 + (43.0 + 49.0) / 2) / 2)
+    assert 100 * v.mtil_average(counts) == pytest.approx(59.38, abs=0.005)
+    assert 100 * v.mtil_last(counts) == pytest.approx(67.87, abs=0.005)
+
+
+ZERO_SHOT = [24.3, 88.4, 68.2, 44.6, 54.9, 71.0, 88.5, 59.4, 89.0, 64.7, 65.2]
+"""ZSCL's figures of the frozen CLIP ViT-B/16 on MTIL's data sets in order I."""
+
+
+@pytest.mark.parametrize(
+    ("order", "transfer"), [(range(11), 69.4), ((9, 6, 7, 8, 5, 10, 0, 1, 3, 4, 2), 65.4)], ids=["I", "II"]
+)
+def test_a_frozen_clip_on_mtil(order: Sequence[int], transfer: float) -> None:
+    """Equal rows: Avg and Last are the mean of a row, and Transfer that of the data sets after the first."""
+    counts = in_tenths([[ZERO_SHOT[place] for place in order]] * 11)
+    figures = [round(100 * metric(counts), 1) for metric in (v.mtil_transfer, v.mtil_average, v.mtil_last)]
+    assert figures == [transfer, 65.3, 65.3]
+    assert v.forgetting_max_any_row(counts) == v.forgetting_max_before_last(counts) == 0
+
+
+def test_rows_before_learning_count_as_no_forgetting() -> None:
+    """A part that was predicted best before it was learned: only rows from its own on count, in each variant."""
+    counts = Counts.of([[9, 9, 9], [5, 9, 9], [5, 6, 9], [5, 6, 7]], [10, 10, 10])
+    for name in ("forgetting_max_any_row", "forgetting_max_before_last", "forgetting_just_after", "backward_transfer"):
+        assert METRICS[name].compute(counts) == 0
+    assert v.accuracy_over_time_all(counts) == pytest.approx([2.3 / 3, 2.0 / 3, 1.8 / 3])

@@ -16,6 +16,7 @@ HASH = 12
 PROTOCOLS = {
     "class_incremental": "evaluated without the task of a test image",
     "task_aware": "evaluated with the task of each test image given",
+    "open_vocabulary": "evaluated without the task of a test image, all classes of the stream competing from the start",
 }
 SHORT = {LAST: "last", PRIMARY: "final (macro)", AVERAGE: "avg. inc."}
 """Headings that are shorter than those of the columns."""
@@ -59,7 +60,7 @@ def _versions(table: CiteTable) -> str:
 def _benchmark(name: str, records: Sequence[RunRecord]) -> Iterator[str]:
     """The sentences on one benchmark."""
     first, seeds = records[0], sorted({record.seed for record in records})
-    kind, protocol = first.scenario.kind.replace("_", "-"), PROTOCOLS[first.scenario.protocol]
+    kind, protocol = first.scenario.kind.replace("_", "-"), PROTOCOLS[first.protocol]
     yield (
         f"On {_data(name, first)}, methods learn {_count(first.main_counts.tasks, 'task')} ({kind}), {protocol}; "
         f"order {_order(first.config.get('scenario') or {})}; {_count(len(seeds), 'seed')} ({_list(seeds)}), whose "

@@ -11,7 +11,7 @@ from clsuite.board.headline import bound_of, headline_of
 from clsuite.board.model import Bound
 from clsuite.board.titles import title_of
 from clsuite.errors import did_you_mean
-from clsuite.metrics import Column
+from clsuite.metrics import MTIL, Column
 from clsuite.records import RunRecord
 from clsuite.report.compare import Paired
 from clsuite.report.export import by_benchmark, choose_columns
@@ -88,7 +88,7 @@ def make_table(
         methods: The methods, by their names or titles, in this order; all by default, the best first.
         benchmarks: The benchmarks, in this order; all by default.
         columns: Names of the metrics; by default the one by which the benchmark is ranked, and the average incremental
-            accuracy.
+            accuracy; of sequences of data sets, Transfer, Avg and Last.
 
     Raises:
         UserError: If a name is unknown.
@@ -104,7 +104,7 @@ def make_table(
     shown = [
         (name, column)
         for name, summary in summaries.items()
-        for column in choose_columns(summary.columns, columns or [headline_of(kept[name][0].scenario.kind), AVERAGE])
+        for column in choose_columns(summary.columns, columns or _usual(kept[name]))
     ]
     some = {record.method: record for group in kept.values() for record in group}
     streams = {name: _streams(group) for name, group in kept.items()}
@@ -118,6 +118,12 @@ def make_table(
     ]  # fmt: skip
     order = {"upper": 0, "lower": 1, None: 2}
     return CiteTable(tuple(shown), tuple(sorted(rows, key=lambda row: order[row.bound])), kept)
+
+
+def _usual(records: Sequence[RunRecord]) -> Sequence[str]:
+    """The columns of a benchmark that papers have."""
+    kind = records[0].scenario.kind
+    return MTIL if kind == "cross_domain" else [headline_of(kind), AVERAGE]
 
 
 def _known(kind: str, names: Sequence[str], titles: Mapping[str, str]) -> list[str]:

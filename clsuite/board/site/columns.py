@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from clsuite.board.model import Benchmark
-from clsuite.metrics import LAST, PRIMARY, Column
+from clsuite.metrics import LAST, MTIL, PRIMARY, Column
 from clsuite.report.probe_columns import is_probe
 
 FORGETTING = "forgetting_max_before_last"
@@ -24,7 +24,8 @@ def table_columns(benchmark: Benchmark) -> list[Column]:
     """The headline, other accuracies, what is kept of the pre-training, and costs; then all others."""
     kept = [column.name for column in retentions(benchmark.metrics)]
     probes = [column.name for column in benchmark.metrics if is_probe(column)]
-    names = (benchmark.headline, *ACCURACIES, *kept[:1], *COSTS, *probes)
+    accuracies = MTIL if benchmark.kind == "cross_domain" else ACCURACIES
+    names = (benchmark.headline, *accuracies, *kept[:1], *COSTS, *probes)
     order = {name: position for position, name in enumerate(dict.fromkeys(names))}
     return sorted(benchmark.metrics, key=lambda column: order.get(column.name, len(order)))
 

@@ -17,6 +17,7 @@ COSTS = {
     "trainable_parameters": "trained parameters", "stored_bytes": "stored bytes",
     "gradient_samples": "gradient samples", "train_seconds": "training time (s)",
 }  # fmt: skip
+TRANSFER = "mtil_transfer"
 CROWDED = 300
 RADIUS = 5.5
 LINE_HEIGHT = 11.0
@@ -96,9 +97,12 @@ class Plot:
 def main_plot(benchmark: Benchmark) -> Plot | None:
     """The plot at the top of a board; None if no method has two figures to plot.
 
-    It shows accuracy against what is kept of the pre-training, or against forgetting if the board has no such probe.
+    It shows accuracy against what is kept of the pre-training, or against forgetting if the board has no such probe; of
+    sequences of data sets, Last against Transfer.
     """
     known = {column.name: column for column in benchmark.metrics}
+    if benchmark.kind == "cross_domain" and TRANSFER in known:
+        return _plot(benchmark, known[TRANSFER], "accuracy before learning (Transfer)", True)
     for column in retentions(benchmark.metrics)[:1]:
         plot = _plot(benchmark, column, f"what is kept of the pre-training ({column.label})", True)
         if plot is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from clsuite.board.confirmed import our_source
 from clsuite.board.validate.costs import cost_problem
 from clsuite.board.validate.curves import course_problem
 from clsuite.board.validate.environment import claim_problem
@@ -19,6 +20,7 @@ from clsuite.board.validate.probes import probe_problem, reading_problem
 from clsuite.board.validate.text import name_problem, portability_problem
 from clsuite.config.error_text import first_mistake
 from clsuite.records import RecordError, RunRecord, read_predictions, read_record, rescore
+from clsuite.records.verify import COUNTED
 from clsuite.runner.file_names import file_name
 
 LARGEST_ARRAYS = 2**25
@@ -27,6 +29,15 @@ LARGEST_IMAGE = 2048
 """Largest side of an image in pixels: four times that of the largest backbones."""
 MOST_TIES = 0.02
 """Largest share of images whose largest logit occurs twice, in a precision other than the processor's."""
+PREDICTED = ("class_incremental", "task_aware", "open_vocabulary")
+"""The arrays of predictions by protocol; the last one only of methods with an open vocabulary."""
+COMPETING = {
+    "class_incremental": "all classes seen",
+    "seen": "the classes seen",
+    "task_aware": "those of the part",
+    "open_vocabulary": "all names",
+}
+"""The classes that compete in each of them, in words."""
 LARGEST_RECORD = 2_000_000
 """Largest size of a record in bytes, two hundred times that of ten tasks."""
 
@@ -105,30 +116,36 @@ def examine(record: RunRecord, predictions: Path) -> Examined:
         samples, predicted = _hash_of_samples(arrays), _hash_of_predictions(arrays)
     except Exception as error:
         return Examined(f"its predictions cannot be counted: {error}")
-    for protocol in ("class_incremental", "task_aware", "n", "learned"):
-        if getattr(counted, protocol) != getattr(record.counts, protocol):
-            return Examined(f"counts.{protocol} does not follow from the predictions")
+    for name in COUNTED:
+        if getattr(counted, name) != getattr(record.counts, name):
+            return Examined(f"counts.{name} does not follow from the predictions")
     if problem := _of_the_same_logits(record, arrays):
         return Examined(problem)
     return Examined("", samples, predicted)
 
 
 def _of_the_same_logits(record: RunRecord, arrays: dict[str, NDArray[np.integer]]) -> str:
-    """The problem if both protocols cannot come from the same logits.
+    """The problem if the protocols cannot come from the same logits.
 
     A prediction that is right among all classes is right among fewer. If the largest logit occurs twice, a processor
-    takes the first, while other devices may take any.
+    takes the first, while other devices may take any. With an open vocabulary, classes of the part compete that are not
+    seen yet, so that only the predictions among all names say something of those among fewer.
     """
-    right, aware = arrays["class_incremental"] == arrays["labels"], arrays["task_aware"] == arrays["labels"]
-    odd = (right & ~aware).sum(axis=1)
+    right = {name: arrays[name] == arrays["labels"] for name in PREDICTED if name in arrays}
+    pairs = [("class_incremental", "task_aware")]
+    if "open_vocabulary" in arrays:
+        right["seen"] = right["class_incremental"] | (arrays["class_incremental"] < 0)
+        pairs = [("open_vocabulary", "seen"), ("open_vocabulary", "task_aware")]
     ties = 0 if record.environment.get("device_type") == "cpu" else MOST_TIES * len(arrays["labels"])
-    if (odd <= ties).all():
-        return ""
-    row = int(odd.argmax())
-    return (
-        f"row {row} of its predictions is right on {odd[row]} images where all classes seen compete, and wrong on them "
-        "where only those of the part do: both are of the same logits"
-    )
+    for many, few in pairs:
+        odd = (right[many] & ~right[few]).sum(axis=1)
+        if (odd > ties).any():
+            row = int(odd.argmax())
+            return (
+                f"row {row} of its predictions is right on {odd[row]} images where {COMPETING[many]} compete, and "
+                f"wrong on them where only {COMPETING[few]} do: both are of the same logits"
+            )
+    return ""
 
 
 def _hash_of_samples(arrays: dict[str, NDArray[np.integer]]) -> str:
@@ -137,7 +154,7 @@ def _hash_of_samples(arrays: dict[str, NDArray[np.integer]]) -> str:
 
 def _hash_of_predictions(arrays: dict[str, NDArray[np.integer]]) -> str:
     """Hash of the predictions after each task; the row before all tasks does not depend on the method."""
-    return _hash_of({name: arrays[name][1:] for name in ("class_incremental", "task_aware")})
+    return _hash_of({name: arrays[name][1:] for name in PREDICTED if name in arrays})
 
 
 def _hash_of(arrays: dict[str, NDArray[np.integer]]) -> str:
@@ -194,8 +211,19 @@ def _task_problem(record: RunRecord) -> str:
     return ""
 
 
+def _vocabulary_problem(record: RunRecord) -> str:
+    """The problem with counts over all names of a method whose plugins are known to have no open vocabulary."""
+    if record.counts is None or record.counts.open_vocabulary is None:
+        return ""
+    sources = [our_source(plugin.name) for plugin in record.plugins]
+    by_name = any(source is None or source.traits.open_vocabulary for source in sources)
+    if by_name or (record.config.get("training") or {}).get("head") == "zero_shot":
+        return ""
+    return "counts.open_vocabulary: its method cannot predict classes by their names"
+
+
 CHECKS: tuple[Callable[[RunRecord], str], ...] = (
     _status_problem, name_problem, portability_problem, _setup_problem, _key_problem, _task_problem, cost_problem,
-    course_problem, reading_problem, probe_problem, claim_problem,
+    course_problem, reading_problem, probe_problem, claim_problem, _vocabulary_problem,
 )  # fmt: skip
 """The checks, in this order; each returns the problem with a record, empty if there is none."""

@@ -89,14 +89,19 @@ class Made:
         )  # fmt: skip
 
     def prediction_problem(self, arrays: Mapping[str, NDArray[np.integer]]) -> str:
-        """The problem with predictions: they must be of classes that were seen, and of the right part."""
+        """The problem with predictions: they must be of classes that were seen, and of the right part.
+
+        With an open vocabulary all classes of the stream may be predicted, except among those seen.
+        """
         labels, task = self.arrays["labels"], self.arrays["task"]
+        names = {"class_incremental": False, "task_aware": "open_vocabulary" in arrays}
+        names |= {"open_vocabulary": True} if "open_vocabulary" in arrays else {}
         members = np.zeros((len(self.of_parts), max(self.seen)), dtype=np.bool_)
         for part, classes in enumerate(self.of_parts):
             members[part, [label for label in classes if label < max(self.seen)]] = True
-        for name in ("class_incremental", "task_aware"):
+        for name, is_open in names.items():
             for row, predicted in enumerate(arrays[name]):
-                seen = self.seen[max(row, 1) - 1]
+                seen = self.seen[-1 if is_open else max(row, 1) - 1]
                 tested = labels < seen
                 if not (
                     (predicted[~tested] == -1).all() and ((predicted[tested] >= 0) & (predicted[tested] < seen)).all()
