@@ -151,7 +151,7 @@ METRICS: dict[str, Metric] = {
             "Zheng et al. 2023 (ZSCL)",
             True,
             "Accuracy on parts that have not been learned yet: the mean over the tasks before each. Zero by "
-            "construction if the method cannot predict classes by their names.",
+            "construction if the head grows with the classes.",
             compute=variants.mtil_transfer,
         ),
         Metric(

@@ -283,15 +283,15 @@ class Plugin(L.Callback):
         """Predict for a batch instead of the head.
 
         Called with each batch of an evaluation. At most one plugin of a method may have this hook. The prediction for a
-        sample must not depend on the other samples of the batch.
+        sample must not depend on the other samples of the batch. With ``traits.open_vocabulary`` it has all classes of
+        the stream, ``[B, learner.scenario.stream_classes]``.
 
         Args:
             learner: The model.
             batch: The batch, with normalized images, or without images if features are frozen.
 
         Returns:
-            Logits ``[B, seen classes]``, or None to use those of the head. With ``traits.open_vocabulary``, logits of
-            all classes of the stream, ``[B, learner.scenario.stream_classes]``.
+            Logits ``[B, seen classes]``, or None to use those of the head.
         """
         return None
 

@@ -415,7 +415,8 @@ class RunRecord(_Model):
     @property
     def main_curves(self) -> Curves | None:
         """The accuracy within tasks in the protocol by which the stream is evaluated; of learned parts alone."""
-        protocol = "task_aware" if self.protocol == "task_aware" else "class_incremental"
+        aware = self.protocol == "task_aware"
+        protocol: Literal["class_incremental", "task_aware"] = "task_aware" if aware else "class_incremental"
         return self.within_task.of(protocol) if self.within_task else None
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rich.table import Table
 
-from clsuite.metrics import INTRANSIGENCE, PRIMARY, TASK_AWARE, WITHIN_TASK, Column
+from clsuite.metrics import INTRANSIGENCE, OPEN_VOCABULARY, PRIMARY, TASK_AWARE, WITHIN_TASK, Column
 from clsuite.report.fit import NARROW, TableColumn, add_columns
 from clsuite.report.format import DASH, number_text, shown
 from clsuite.report.probe_columns import PROBE
@@ -68,9 +68,10 @@ def results_table(
 def shown_columns(results: ResultTable) -> tuple[str, ...]:
     """The columns that a table shows: those by which its streams are judged, and the usual ones.
 
-    The last accuracy of sequences of data sets is the macro average, which is not shown twice.
+    What MTIL's Last is too, the macro average and that with the task known, is not shown twice.
     """
-    same = (PRIMARY,) if "mtil_last" in results.judged_by else ()
+    same = {PRIMARY} if results.judged_by else set()
+    same |= {TASK_AWARE} if {*OPEN_VOCABULARY} & {*results.judged_by} else set()
     return (*results.judged_by, *(name for name in SHOWN if name not in same))
 
 
