@@ -37,6 +37,8 @@ class LAE(Plugin):
         blocks: The transformer blocks that get a module; by default the first five.
         frozen_epochs: Number of epochs in which the online module is frozen, fewer than a task has (paper: 3 of 5 on
             CIFAR-100, 30 of 50 on ImageNet-R).
+        adapter_scale: For AdaptFormer only: what its output is multiplied with (authors: 0.1).
+        adapter_dropout: For AdaptFormer only: dropout probability of its hidden units in training (authors: 0.1).
         decay: Decay of the offline module in each step (paper: 0.9999). To keep the same share in a stream of n steps a
             task instead of N, use ``decay ** (N / n)``; on CIFAR-100 with batches of 24, N is 1,040.
     """
@@ -54,7 +56,7 @@ class LAE(Plugin):
                 "prefix": {"size": 10, "blocks": "0-4"},
                 "prompt": {"size": 10, "blocks": "0-4"},
                 "ia3": {"size": 1, "blocks": "0-4"},
-                "adaptformer": {"size": 64, "blocks": "0-4"},
+                "adaptformer": {"size": 64, "blocks": "0-4", "adapter_scale": 0.1, "adapter_dropout": 0.1},
                 "ssf": {"size": 1, "blocks": "0-4"},
             }
         },
@@ -69,11 +71,14 @@ class LAE(Plugin):
         blocks: str | None = None,
         frozen_epochs: int = 3,
         decay: float = 0.9999,
+        adapter_scale: float | None = None,
+        adapter_dropout: float | None = None,
     ) -> None:
         super().__init__()
         check_range("lae", at_least=0, at_most=1, decay=decay)
         check_range("lae", at_least=0, frozen_epochs=frozen_epochs)
-        self._build = fill_defaults("lae", self.traits, pet=pet, size=size, blocks=blocks)
+        of_adapter = {"adapter_scale": adapter_scale, "adapter_dropout": adapter_dropout}
+        self._build = fill_defaults("lae", self.traits, pet=pet, size=size, blocks=blocks, **of_adapter)
         kind = self._build["kind"] = self._build.pop("pet")
         self._build |= {"targets": "k+v" if kind == "lora" else None}
         self._build |= {"learn_scale": kind in ("lora", "adapter", "prefix")}
