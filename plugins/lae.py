@@ -89,13 +89,11 @@ class LAE(Plugin):
         """Freeze the backbone and attach both modules, with the online one active.
 
         Raises:
-            UserError: If the online module would be frozen in all epochs of later tasks.
+            UserError: If the online module would be frozen in all epochs of later tasks. Where a plugin plans epochs
+                task by task, this is known, and raised, when the second task is trained.
         """
-        if len(scenario.tasks) > 1 and learner.options.epochs <= self.frozen_epochs:
-            raise UserError(
-                f"lae: the online module rests in the first {self.frozen_epochs} epochs, and training.epochs is "
-                f"{learner.options.epochs}: it would never learn after the first task; give it fewer frozen_epochs"
-            )
+        if len(scenario.tasks) > 1 and not any(plans(plugin) for plugin in learner.plugins):
+            self._check_epochs("training.epochs is", learner.options.epochs)
         build = {**self._build, "generator": learner.generator("lae")}
         self.online, self.offline = (attach_pet(learner, self, name, **build) for name in ("online", "offline"))
         self.offline.copy_from(self.online)
@@ -106,6 +104,22 @@ class LAE(Plugin):
         self._begun = task.index + 1
         if task.index == 1:
             self.offline.copy_from(self.online)
+
+    def _check_epochs(self, words: str, epochs: int) -> None:
+        if epochs <= self.frozen_epochs:
+            raise UserError(
+                f"lae: the online module rests in the first {self.frozen_epochs} epochs, and {words} {epochs}: it "
+                "would never learn after the first task; give it fewer frozen_epochs"
+            )
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Check the epochs that plugins have planned for a later task.
+
+        Raises:
+            UserError: If the online module would be frozen in all of them.
+        """
+        if self._begun > 1 and trainer.max_epochs is not None:
+            self._check_epochs(f"the epochs planned for task {self._begun - 1} are", trainer.max_epochs)
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
@@ -134,3 +148,8 @@ class LAE(Plugin):
     def _log_probabilities(learner: Learner, batch: Batch) -> Tensor:
         logits: Tensor = learner.head(learner.encode(batch))
         return logits[:, : learner.seen].float().log_softmax(dim=1)
+
+
+def plans(plugin: Plugin) -> bool:
+    """Whether a plugin plans the training of tasks."""
+    return type(plugin).plan_training is not Plugin.plan_training
