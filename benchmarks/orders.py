@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
@@ -22,6 +22,8 @@ from statistics import median
 
 import numpy as np
 from PIL import Image
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 from clsuite.api.bench import do_plans
 from clsuite.data.digits import list_digits
@@ -34,7 +36,7 @@ from clsuite.runner.orders import drawn_order, listed_order
 from clsuite.runner.plan import Planner, RunPlan
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.tuning.class_similarity import class_similarity
-from clsuite.tuning.order_search import Floats, OrderSearch, Split, number_of_splits, split_of
+from clsuite.tuning.order_search import Floats, OrderSearch, Split, number_of_splits, split_of, task_of
 
 DIGITS = 6
 IMAGES = {False: 40, True: 60}
@@ -180,10 +182,38 @@ def chance(values: Sequence[float]) -> float:
     return 1 - comb(len(values) - near, BUDGET) / comb(len(values), BUDGET)
 
 
+def foretold(known: Mapping[Split, float]) -> float:
+    """The share of the variance of the orders' scores that is foretold for each order by all the others.
+
+    By ridge regression on the task of each class, which of two classes is first, which are together, and which are
+    together at the end. A search sees 15 orders, this all but one: what it does not foretell, no search can.
+
+    Returns:
+        The coefficient of determination; below 0 where the mean of the others foretells more.
+    """
+    tasks, scores = np.array([task_of(split) for split in known]), np.array(list(known.values()))
+    first, second = np.triu_indices(DIGITS, 1)
+    relations = np.sign(tasks[:, second] - tasks[:, first])
+    ends = (relations == 0) & (tasks[:, first] == tasks.max())
+    places = np.eye(tasks.max() + 1)[tasks].reshape(len(tasks), -1)
+    inputs = np.concatenate([places, relations, relations == 0, ends], axis=1)
+    guesses = cross_val_predict(Ridge(), inputs, scores, cv=LeaveOneOut())
+    return float(1 - np.square(scores - guesses).sum() / np.square(scores - scores.mean()).sum())
+
+
+def neighbors(known: Mapping[Split, float]) -> float:
+    """The correlation of the scores of two orders that are one exchange of two classes apart."""
+    tasks, scores = np.array([task_of(split) for split in known]), np.array(list(known.values()))
+    one, other = np.nonzero((tasks[:, None] != tasks).sum(axis=2) == 2)
+    away = (scores - scores.mean()) / scores.std()
+    return float((away[one] * away[other]).mean())
+
+
 def report(page: Path) -> str:
     """The table of the figures, as Markdown."""
     scores = Scores.read(page)
     head = ["method", "min", "median", "max", "worst found", "best found", "of other starts", "by chance"]
+    head += ["foretold", "neighbors"]
     lines = []
     for method, known in scores.methods.items():
         if len(known) < number_of_splits([2] * (DIGITS // 2)):
@@ -194,6 +224,7 @@ def report(page: Path) -> str:
         ends = [f"{100 * value:.1f}" for value in (min(values), median(values), max(values))]
         found = [f"{100 * (min(values) + worst):.1f}", f"{100 * (max(values) - best):.1f}"]
         lines.append([method, *ends, *found, f"{sum(others)} of {len(others)}", f"{100 * chance(values):.0f} %"])
+        lines[-1] += [f"{foretold(known):.2f}", f"{neighbors(known):.2f}"]
     return "\n".join(markdown_lines(head, lines))
 
 

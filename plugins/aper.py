@@ -39,6 +39,8 @@ class APER(Plugin):
             (``clsuite.peft.first_values``); ``xavier``, VPT's own, by default.
         ends: For SSF only, whether it also acts after the patch embedding and the last norm (authors: yes; false by
             default).
+        adapter_scale: For AdaptFormer only: what its output is multiplied with (authors: 0.1).
+        adapter_dropout: For AdaptFormer only: dropout probability of its hidden units in training (authors: 0.1).
     """
 
     traits = Traits(
@@ -51,7 +53,7 @@ class APER(Plugin):
         scores="cosine",
         defaults_by={
             "kind": {
-                "adaptformer": {"size": 64, "blocks": "all"},
+                "adaptformer": {"size": 64, "blocks": "all", "adapter_scale": 0.1, "adapter_dropout": 0.1},
                 "adapter": {"size": 64, "blocks": "all"},
                 "lora": {"size": 8, "blocks": "all"},
                 "prefix": {"size": 10, "blocks": "all"},
@@ -71,10 +73,13 @@ class APER(Plugin):
         blocks: str | None = None,
         prompt_init: Literal["zeros", "xavier", "unit", "small", "linear"] | None = None,
         ends: bool | None = None,
+        adapter_scale: float | None = None,
+        adapter_dropout: float | None = None,
     ) -> None:
         super().__init__()
         given = {"kind": kind, "size": size, "blocks": blocks, "prompt_init": prompt_init, "ends": ends}
-        self._build = fill_defaults("aper", self.traits, **given)
+        of_adapter = {"adapter_scale": adapter_scale, "adapter_dropout": adapter_dropout}
+        self._build = fill_defaults("aper", self.traits, **given, **of_adapter)
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone and attach the module."""

@@ -29,7 +29,8 @@ class CoFiMA(SLCA):
     of each image's, and is limited to 1e-4, which makes most weights count alike; the paper has no limit. Unlike the
     code, where both F of a weight are 0 it is averaged as in CoMA (there it becomes nan), and the rows of new classes,
     which have no theta_0, stay as they were trained (there they are multiplied with their F). F is of gradients of that
-    pass alone (there old rows keep one of the last alignment), with the network in evaluation mode.
+    pass alone (there old rows keep one of the last alignment), with the network in evaluation mode. In precision 16,
+    whose gradients are too small where nothing scales them, it is computed in 32 bits.
 
     Args:
         alpha: Weight of what was trained (authors: 0.4; 0.5 on CUB, Cars and VTAB).
@@ -97,10 +98,10 @@ class CoFiMA(SLCA):
         """The diagonal of the Fisher information of what is trained, by the name of the weight."""
         parameters = {name: value for name, value in learner.named_parameters() if value.requires_grad}
         sums, number = {name: torch.zeros_like(value) for name, value in parameters.items()}, 0
-        was_training = learner.training
+        was_training, exact = learner.training, learner.options.precision == "16"
         learner.eval()
         for batch in learner.batches_of(task.train):
-            logits = learner.step_of(batch).logits
+            logits = learner.step_of(batch, exact=exact).logits
             loss = classification_loss(logits, batch.labels, self.fisher_loss, task.classes)
             gradients = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
             for total, gradient in zip(sums.values(), gradients, strict=True):

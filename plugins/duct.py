@@ -18,7 +18,7 @@ from clsuite.plugin.helpers import (
     weights_of,
 )
 
-BELOW_ALL = -10.0  # cosine of a class that has no row yet, which is less than any
+BELOW_ALL = -10.0  # of a class that has no row yet, less than any cosine
 
 
 class DUCT(Plugin):
@@ -30,17 +30,16 @@ class DUCT(Plugin):
       cosine head and the cross-entropy over the task's classes.
     * Representation: what the task added to the weights, times ``scale`` and the mean over its classes of the cosine
       of a class's mean feature before and after, is added to what the earlier tasks added, whatever their order.
-    * Classifier: the task's rows are trained again on the features of that backbone. Then an entropic optimal transport
-      between the classes of the task and those of each earlier one, whose cost is the distance of their means in the
+    * Classifier: the task's rows are trained again on the features of that backbone. Then entropic optimal transport
+      from the task's classes to those of each earlier one, at the cost of the distance of their means in the
       pre-trained network, carries the new rows to the old classes: ``(1 - share) * old + share * transported``.
+    * Running statistics (ViTs have none) become the mean of those of the tasks, by the same factors, and of the first
+      ones, by what these leave of 1: by a sum of changes, variances could be negative.
 
     In domain-incremental streams, the paper's, each domain has rows of its own, the best of which is a class's score.
-    Where classes come once, as in the authors' port to such streams (PILOT), there is one row a class.
-
-    What differs from that port: it multiplies exponentials of distances of tens over 0.02, which are all 0, so that
-    nothing is transported; here logarithms are added. Its transported rows are sums over weights of 1/n; here weighted
-    means. Its new rows start from 0, which has no direction; here from N(0, 0.02). Its second rate is never used: 0.1
-    is, and a third of it in the first five epochs of either training. Here no feature is of augmented images.
+    In the authors' port to others (PILOT), exponentials of distances of tens over 0.02 are all 0: nothing is
+    transported. Here logarithms are added. Its transported rows are sums over weights of 1/n, here weighted means; its
+    new rows start from 0, here from N(0, 0.02); its rates are 0.1 and, in the first five epochs, a third of it.
 
     Args:
         lr: Learning rate of the backbone (authors: a hundredth of the head's).
@@ -49,7 +48,7 @@ class DUCT(Plugin):
         share: Share of the transported rows (authors: 0.25).
         regularization: Strength of the entropy in the transport (authors: 0.02).
         cost: Distances of means as they are (``distance``, authors), or divided by the largest one (``relative``).
-        epochs: Number of epochs of the second training (authors: 5); 0 leaves it out.
+        epochs: Of the second training (authors: 5); 0 leaves it out.
         retrain_lr: Its learning rate, with the momentum of the first (authors: 0.1/3 in effect).
         weight_decay: Its weight decay (authors: 5e-4).
     """
@@ -79,7 +78,7 @@ class DUCT(Plugin):
         paper="Zhou, CVPR 2025 (DUCT)",
         effects=("changes weights", "trains by itself"),
     )
-    state = ("_added", "_means", "_rows", "_classes")
+    state = ("_added", "_total", "_means", "_rows", "_classes")
 
     def __init__(
         self,
@@ -103,17 +102,13 @@ class DUCT(Plugin):
         self.epochs, self.retrain_lr, self.weight_decay = epochs, retrain_lr, weight_decay
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Keep the pre-trained weights.
-
-        Raises:
-            UserError: If the head is none of cosines.
-        """
+        """Keep the pre-trained weights; a head that is none of cosines is refused."""
         if learner.options.head != "cosine":
             raise UserError(f"duct: training.head is {learner.options.head}, but must be cosine, as rows are mixed")
         self._start = weights_of(learner.backbone)
         self._added = {name: torch.zeros_like(value) for name, value in self._start.items()}
+        self._total, self._classes = 0.0, list[list[int]]()
         self._means = self._rows = torch.zeros(0, learner.backbone.width)
-        self._classes: list[list[int]] = []
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Give the pre-trained weights back, with new rows in the head, and compute the means of the classes."""
@@ -131,19 +126,23 @@ class DUCT(Plugin):
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Merge the backbone, train the task's rows again, and transport them to the classes of earlier tasks."""
         alike = F.cosine_similarity(self._new_means, self._class_means(learner, task)).mean().item()
-        for name, value in task_vector(learner.backbone, self._start).items():
-            self._added[name] = self._added[name].to(value.device) + self.scale * alike * value
-        self._put(learner, {name: value + self._added[name].to(value.device) for name, value in self._start.items()})
+        self._merge(learner, self.scale * alike)
         self._retrain(learner, task)
-        new = rows_of(learner)[list(task.classes)]
-        old = zip(self._rows.split(self._sizes), self._means.split(self._sizes), strict=True)
+        new, sizes = rows_of(learner)[list(task.classes)], [len(classes) for classes in self._classes]
+        old = zip(self._rows.split(sizes), self._means.split(sizes), strict=True)
         moved = [self._follow(rows, means, new) for rows, means in old]
         self._rows, self._means = torch.cat([*moved, new]), torch.cat([self._means, self._new_means])
         self._classes.append(list(task.classes))
 
-    @property
-    def _sizes(self) -> list[int]:
-        return [len(classes) for classes in self._classes]
+    def _merge(self, learner: Learner, share: float) -> None:
+        """Add a share of what the task added; running statistics become a mean of the tasks' and the first ones."""
+        weights, positive, merged = dict(learner.backbone.named_parameters()), max(share, 0.0), {}
+        self._total += positive
+        for name, value in task_vector(learner.backbone, self._start).items():
+            part, whole = (share, 1.0) if name in weights else (positive, max(self._total, 1.0))
+            self._added[name] = self._added[name].to(value.device) + part * value
+            merged[name] = self._start[name].to(value.device) + self._added[name] / whole
+        self._put(learner, merged)
 
     @staticmethod
     def _put(learner: Learner, weights: dict[str, Tensor]) -> None:

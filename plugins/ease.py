@@ -41,6 +41,8 @@ class EASE(Plugin):
         size: Bottleneck, rank or length. By default 64 hidden units (authors), 5 tokens, rank 8 or 10 pairs.
         blocks: The transformer blocks that get a module: ``all`` (the paper's, and the default), ``0-4``, ``0,2,5``.
         alpha: Weight of the other subspaces. (Paper: 0.1.)
+        adapter_scale: For AdaptFormer only: what its output is multiplied with (authors: 0.1).
+        adapter_dropout: For AdaptFormer only: dropout probability of its hidden units in training (authors: 0.1).
     """
 
     traits = Traits(
@@ -56,7 +58,7 @@ class EASE(Plugin):
         scores="cosine",
         defaults_by={
             "pet": {
-                "adaptformer": {"size": 64, "blocks": "all"},
+                "adaptformer": {"size": 64, "blocks": "all", "adapter_scale": 0.1, "adapter_dropout": 0.1},
                 "adapter": {"size": 64, "blocks": "all"},
                 "lora": {"size": 8, "blocks": "all"},
                 "prefix": {"size": 10, "blocks": "all"},
@@ -76,10 +78,13 @@ class EASE(Plugin):
         size: int | None = None,
         blocks: str | None = None,
         alpha: float = 0.1,
+        adapter_scale: float | None = None,
+        adapter_dropout: float | None = None,
     ) -> None:
         super().__init__()
         check_range("ease", at_least=0, alpha=alpha)
-        self._build = fill_defaults("ease", self.traits, pet=pet, size=size, blocks=blocks)
+        of_adapter = {"adapter_scale": adapter_scale, "adapter_dropout": adapter_dropout}
+        self._build = fill_defaults("ease", self.traits, pet=pet, size=size, blocks=blocks, **of_adapter)
         self._build["kind"] = self._build.pop("pet")
         self.alpha = alpha
 

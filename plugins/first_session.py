@@ -31,6 +31,8 @@ class FirstSession(Plugin):
         blocks: The transformer blocks that get a module: ``all`` (the default), ``0-4``, ``0,2,5``.
         targets: For LoRA only: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null
             takes ``q+v``.
+        adapter_scale: For AdaptFormer only: what its output is multiplied with (authors: 0.1).
+        adapter_dropout: For AdaptFormer only: dropout probability of its hidden units in training (authors: 0.1).
     """
 
     traits = Traits(
@@ -41,7 +43,7 @@ class FirstSession(Plugin):
         training={"head": "cosine", "head_scale": 1.0, "head_init": "uniform"},
         defaults_by={
             "kind": {
-                "adaptformer": {"size": 64, "blocks": "all"},
+                "adaptformer": {"size": 64, "blocks": "all", "adapter_scale": 0.1, "adapter_dropout": 0.1},
                 "adapter": {"size": 64, "blocks": "all"},
                 "lora": {"size": 8, "blocks": "all", "targets": "q+v"},
                 "prefix": {"size": 10, "blocks": "all"},
@@ -60,10 +62,13 @@ class FirstSession(Plugin):
         size: int | None = None,
         blocks: str | None = None,
         targets: str | None = None,
+        adapter_scale: float | None = None,
+        adapter_dropout: float | None = None,
     ) -> None:
         super().__init__()
         given = {"kind": kind, "size": size, "blocks": blocks, "targets": targets}
-        self.kind, self._build = kind, fill_defaults("first_session", self.traits, **given)
+        of_adapter = {"adapter_scale": adapter_scale, "adapter_dropout": adapter_dropout}
+        self.kind, self._build = kind, fill_defaults("first_session", self.traits, **given, **of_adapter)
         self.module: PET | None = None
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:

@@ -42,6 +42,8 @@ class L2P(Plugin):
             prompts (L2P), else ``all``.
         targets: For LoRA only: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null
             takes ``q+v``.
+        adapter_scale: For AdaptFormer only: what its output is multiplied with (authors: 0.1).
+        adapter_dropout: For AdaptFormer only: dropout probability of its hidden units in training (authors: 0.1).
         similarity: Weight of the loss that pulls the keys. By default 1 for prompts (L2P's code), else 0.1 (L2L's
             authors).
         diversify: Whether later tasks are steered to other entries. (L2P: optional, where task boundaries are known in
@@ -79,7 +81,14 @@ class L2P(Plugin):
                 "adapter": {"size": 1, "blocks": "all", "top_k": 5, "similarity": 0.1},
                 "prefix": {"size": 5, "blocks": "all", "top_k": 5, "similarity": 0.1},
                 "ia3": {"size": 1, "blocks": "all", "top_k": 5, "similarity": 0.1},
-                "adaptformer": {"size": 1, "blocks": "all", "top_k": 5, "similarity": 0.1},
+                "adaptformer": {
+                    "size": 1,
+                    "blocks": "all",
+                    "top_k": 5,
+                    "similarity": 0.1,
+                    "adapter_scale": 0.1,
+                    "adapter_dropout": 0.1,
+                },
                 "ssf": {"size": 1, "blocks": "all", "top_k": 5, "similarity": 0.1},
             }
         },
@@ -102,18 +111,22 @@ class L2P(Plugin):
         prompt_init: Literal["unit", "small", "xavier", "linear"] | None = None,
         key_init: Literal["unit", "small"] = "unit",
         query: Literal["plain", "augmented"] = "plain",
+        adapter_scale: float | None = None,
+        adapter_dropout: float | None = None,
     ) -> None:
         super().__init__()
         of_pet = fill_defaults(
             "l2p", self.traits, pet=pet, size=size, top_k=top_k, blocks=blocks, targets=targets, similarity=similarity,
-            head_input=head_input, prompt_init=prompt_init,
+            head_input=head_input, prompt_init=prompt_init, adapter_scale=adapter_scale,
+            adapter_dropout=adapter_dropout,
         )  # fmt: skip
         self.pet, self.pool = pet, pool
         self.top_k, self.similarity = int(of_pet["top_k"]), float(of_pet["similarity"])
         if not 1 <= self.top_k <= pool:
             raise UserError(f"l2p: top_k is {self.top_k}, but must be between 1 and the {pool} entries of the pool")
         check_range("l2p", at_least=0, similarity=self.similarity)
-        self._build = {name: of_pet[name] for name in ("size", "blocks", "targets", "prompt_init")}
+        of_module = ("size", "blocks", "targets", "prompt_init", "adapter_scale", "adapter_dropout")
+        self._build = {name: of_pet[name] for name in of_module}
         self.diversify, self.selection, self.head_input = diversify, selection, of_pet["head_input"]
         self.key_init, self.query = key_init, query
         self._chosen_before, self._chosen_now = torch.zeros(pool), torch.zeros(pool)

@@ -37,6 +37,8 @@ class LAE(Plugin):
         blocks: The transformer blocks that get a module; by default the first five.
         frozen_epochs: Number of epochs in which the online module is frozen, fewer than a task has (paper: 3 of 5 on
             CIFAR-100, 30 of 50 on ImageNet-R).
+        adapter_scale: For AdaptFormer only: what its output is multiplied with (authors: 0.1).
+        adapter_dropout: For AdaptFormer only: dropout probability of its hidden units in training (authors: 0.1).
         decay: Decay of the offline module in each step (paper: 0.9999). To keep the same share in a stream of n steps a
             task instead of N, use ``decay ** (N / n)``; on CIFAR-100 with batches of 24, N is 1,040.
     """
@@ -54,7 +56,7 @@ class LAE(Plugin):
                 "prefix": {"size": 10, "blocks": "0-4"},
                 "prompt": {"size": 10, "blocks": "0-4"},
                 "ia3": {"size": 1, "blocks": "0-4"},
-                "adaptformer": {"size": 64, "blocks": "0-4"},
+                "adaptformer": {"size": 64, "blocks": "0-4", "adapter_scale": 0.1, "adapter_dropout": 0.1},
                 "ssf": {"size": 1, "blocks": "0-4"},
             }
         },
@@ -69,11 +71,14 @@ class LAE(Plugin):
         blocks: str | None = None,
         frozen_epochs: int = 3,
         decay: float = 0.9999,
+        adapter_scale: float | None = None,
+        adapter_dropout: float | None = None,
     ) -> None:
         super().__init__()
         check_range("lae", at_least=0, at_most=1, decay=decay)
         check_range("lae", at_least=0, frozen_epochs=frozen_epochs)
-        self._build = fill_defaults("lae", self.traits, pet=pet, size=size, blocks=blocks)
+        of_adapter = {"adapter_scale": adapter_scale, "adapter_dropout": adapter_dropout}
+        self._build = fill_defaults("lae", self.traits, pet=pet, size=size, blocks=blocks, **of_adapter)
         kind = self._build["kind"] = self._build.pop("pet")
         self._build |= {"targets": "k+v" if kind == "lora" else None}
         self._build |= {"learn_scale": kind in ("lora", "adapter", "prefix")}
@@ -84,13 +89,11 @@ class LAE(Plugin):
         """Freeze the backbone and attach both modules, with the online one active.
 
         Raises:
-            UserError: If the online module would be frozen in all epochs of later tasks.
+            UserError: If the online module would be frozen in all epochs of later tasks. Where a plugin plans epochs
+                task by task, this is known, and raised, when the second task is trained.
         """
-        if len(scenario.tasks) > 1 and learner.options.epochs <= self.frozen_epochs:
-            raise UserError(
-                f"lae: the online module rests in the first {self.frozen_epochs} epochs, and training.epochs is "
-                f"{learner.options.epochs}: it would never learn after the first task; give it fewer frozen_epochs"
-            )
+        if len(scenario.tasks) > 1 and not any(plans(plugin) for plugin in learner.plugins):
+            self._check_epochs("training.epochs is", learner.options.epochs)
         build = {**self._build, "generator": learner.generator("lae")}
         self.online, self.offline = (attach_pet(learner, self, name, **build) for name in ("online", "offline"))
         self.offline.copy_from(self.online)
@@ -101,6 +104,22 @@ class LAE(Plugin):
         self._begun = task.index + 1
         if task.index == 1:
             self.offline.copy_from(self.online)
+
+    def _check_epochs(self, words: str, epochs: int) -> None:
+        if epochs <= self.frozen_epochs:
+            raise UserError(
+                f"lae: the online module rests in the first {self.frozen_epochs} epochs, and {words} {epochs}: it "
+                "would never learn after the first task; give it fewer frozen_epochs"
+            )
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Check the epochs that plugins have planned for a later task.
+
+        Raises:
+            UserError: If the online module would be frozen in all of them.
+        """
+        if self._begun > 1 and trainer.max_epochs is not None:
+            self._check_epochs(f"the epochs planned for task {self._begun - 1} are", trainer.max_epochs)
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
@@ -129,3 +148,8 @@ class LAE(Plugin):
     def _log_probabilities(learner: Learner, batch: Batch) -> Tensor:
         logits: Tensor = learner.head(learner.encode(batch))
         return logits[:, : learner.seen].float().log_softmax(dim=1)
+
+
+def plans(plugin: Plugin) -> bool:
+    """Whether a plugin plans the training of tasks."""
+    return type(plugin).plan_training is not Plugin.plan_training

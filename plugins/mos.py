@@ -24,28 +24,25 @@ from clsuite.plugin.helpers import (
 class MOS(Plugin):
     """Merges each task's adapter a little with earlier ones, and refines the choice of the adapter for each image.
 
-    Sun et al., "MOS: model surgery for pre-trained model-based class-incremental learning" (AAAI 2025). No exemplars
-    are kept.
+    Sun et al., "MOS: model surgery for pre-trained model-based class-incremental learning" (AAAI 2025); no exemplars.
 
     * Training: an AdaptFormer in all blocks goes on from task to task, and a copy is kept of it as each task left it.
-      After every step from the second task on it moves towards the mean of the kept ones:
-      ``A <- (1 - alpha) A + alpha mean(A_0 .. A_t-1)``. To the cross-entropy of the task's classes a contrast is added:
-      each feature, and each mean of an older class, is to be most like itself among all of them.
-    * At a task's end the mean and the covariance of its classes are stored, and the head is trained on features drawn
-      from the Gaussians of all classes seen. The next task goes on from the aligned head.
-    * Prediction: prototypes (class means under the first adapter) name a first class; its task's adapter is taken.
-      The head's answer under that adapter names a class again, until the task stays the same, or four answers were
-      given. The last one's softmax and that of the prototypes' cosines times the number of tasks are added up.
+      After every step from the second task on ``A <- (1 - alpha) A + alpha mean(A_0 .. A_t-1)``. To the cross-entropy
+      a contrast is added: each feature and each mean of an older class is to be most like itself among all of them.
+    * At a task's end the mean and covariance of its classes are stored, and the head is trained on features drawn from
+      the Gaussians of all classes. The next task goes on from there.
+    * Prediction: prototypes (class means under the first adapter) name a first class; its task's adapter is taken. The
+      head's answer under it names a class again, until the task stays the same, or four answers were given. The last
+      one's softmax and that of the prototypes' cosines times the number of tasks are added up.
 
     In the authors' code the merging stands in a loop over blocks inside of every forward pass: each one draws the
     adapter 72 % of the way to the earlier ones, and an evaluation changes the kept ones. Here it is done once a step,
-    as in the paper, and kept adapters never change; the code's form is left out. Older classes' parts of the head rest
-    (there, weight decay moves them), and the rate falls as a cosine over the steps (there, over the epochs).
+    as in the paper, and kept adapters never change; the code's form, where an answer depends on how many batches were
+    evaluated before it, is left out (``alpha: 0.746`` moves a step as far). Older classes' parts of the head rest
+    (there, they decay), and the rate falls as a cosine over the steps (there, over the epochs).
 
-    The traits set what the authors train with on CIFAR-100: a linear head that begins with N(0, 0.02), and SGD with
-    momentum 0.9, a rate of 0.03, a tenth of it for the head, and a weight decay of 5e-4. Epochs and batch size are the
-    benchmark's (authors: 20 epochs and 48 images on CIFAR-100, 10 and 16 on ImageNet-R). Features of test images under
-    kept adapters are computed once while a run lasts.
+    The traits have the authors' training on CIFAR-100. Epochs and batch size are the benchmark's (authors: 20 and 48;
+    on ImageNet-R 10 and 16). Features of test images under kept adapters are computed once while a run lasts.
 
     Args:
         size: Hidden units of an adapter (authors: 16).
@@ -56,11 +53,12 @@ class MOS(Plugin):
         answers: Largest number of answers of the head for an image (authors: 4).
         align_epochs: Epochs of the alignment (authors: 30).
         align_lr: Its learning rate at the start (authors: 0.005).
-        samples: Features drawn for each class in an epoch, and features in a batch; by default five times the
-            training's batch size (authors).
+        samples: Features of a class in an epoch, and of a batch; by default five times the training's batch (authors).
         align_decay: Weight decay of the alignment; by default the training's (as in the authors' code).
         covariance: ``full``, or ``diagonal`` (authors on ImageNet-A).
         ridge: Added to the variances for the draws (as in other codes: 1e-4).
+        adapter_scale: What an adapter's output is multiplied with (authors: 0.1).
+        adapter_dropout: Dropout probability of an adapter's hidden units in training (authors: 0.1).
     """
 
     traits = Traits(
@@ -101,12 +99,15 @@ class MOS(Plugin):
         align_decay: float | None = None,
         covariance: Literal["full", "diagonal"] = "full",
         ridge: float = 1e-4,
+        adapter_scale: float = 0.1,
+        adapter_dropout: float = 0.1,
     ) -> None:
         super().__init__()
         check_range("mos", at_least=1, size=size, answers=answers, align_epochs=align_epochs, samples=samples)
         check_range("mos", at_least=0, at_most=1, alpha=alpha)
         check_range("mos", at_least=0, contrast=contrast, align_decay=align_decay)
         check_range("mos", above=0, temperature=temperature, align_lr=align_lr, ridge=ridge)
+        self._adapter = {"adapter_scale": adapter_scale, "adapter_dropout": adapter_dropout}
         self.size, self.blocks, self.alpha, self.answers = size, blocks, alpha, answers
         self.contrast, self.temperature = contrast, temperature
         self.align_epochs, self.align_lr, self.align_decay = align_epochs, align_lr, align_decay
@@ -119,7 +120,7 @@ class MOS(Plugin):
             UserError: If the head has no weights of its own, or does not grow by the classes of each task.
         """
         check_alignable("mos", learner)
-        build = {"size": self.size, "blocks": self.blocks, "generator": learner.generator("mos")}
+        build = {"size": self.size, "blocks": self.blocks, **self._adapter, "generator": learner.generator("mos")}
         self.adapters = TaskModules(learner, self, len(scenario.tasks), "adaptformer", **build)
         self._gaussians = ClassGaussians(learner.backbone.width, self.covariance, self.ridge, "absolute")
         self._prototypes, self._ended = torch.zeros(0, learner.backbone.width), 0

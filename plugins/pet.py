@@ -30,6 +30,8 @@ class Pet(Plugin):
         targets: For LoRA only: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null
             takes ``q+v``.
         alpha: For LoRA only: numerator of the scaling factor; null takes the rank.
+        adapter_scale: For AdaptFormer only: what its output is multiplied with (authors: 0.1).
+        adapter_dropout: For AdaptFormer only: dropout probability of its hidden units in training (authors: 0.1).
         after_task: ``keep`` continues to train the same module. ``merge`` (LoRA) adds it to the weights and starts a
             new one, so that the sum of all tasks can have any rank.
     """
@@ -46,7 +48,7 @@ class Pet(Plugin):
                 "prefix": {"size": 10, "blocks": "all"},
                 "prompt": {"size": 10, "blocks": "all"},
                 "ia3": {"size": 1, "blocks": "all"},
-                "adaptformer": {"size": 64, "blocks": "all"},
+                "adaptformer": {"size": 64, "blocks": "all", "adapter_scale": 0.1, "adapter_dropout": 0.1},
                 "ssf": {"size": 1, "blocks": "all"},
             }
         },
@@ -61,13 +63,16 @@ class Pet(Plugin):
         targets: str | None = None,
         alpha: float | None = None,
         after_task: Literal["keep", "merge"] = "keep",
+        adapter_scale: float | None = None,
+        adapter_dropout: float | None = None,
     ) -> None:
         super().__init__()
         if after_task == "merge" and kind != "lora":
             raise UserError(f"pet: a {kind} cannot be merged into the weights; only lora can")
         self._build = fill_defaults(
-            "pet", self.traits, kind=kind, size=size, blocks=blocks, targets=targets, alpha=alpha
-        )
+            "pet", self.traits, kind=kind, size=size, blocks=blocks, targets=targets, alpha=alpha,
+            adapter_scale=adapter_scale, adapter_dropout=adapter_dropout,
+        )  # fmt: skip
         self.after_task = after_task
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:

@@ -25,30 +25,27 @@ class SPet(Plugin):
     tuning is not all you need" (2024).
 
     After a task, k-means on the frozen network's L2-normalized features of its images gives the task's centroids. At
-    test time the nearest centroid of all tasks selects module and classifier, for each image separately. The classifier
-    has outputs for its own task's classes only, and all other classes score below them. In both papers' codes the
-    cross-entropy is over the task's classes only, and heads are initialized as PyTorch initializes linear layers.
-    S-Prompts' code clusters features of augmented images; here images are not augmented for this.
+    test time the nearest centroid of all tasks selects module and classifier of each image. The classifier has outputs
+    for its own task's classes only; all others score below them. In both papers' codes the cross-entropy is over the
+    task's classes, and heads begin as PyTorch's linear layers. S-Prompts' code clusters features of augmented images.
 
     Args:
-        pet: ``prompt`` is S-Prompts, ``lora`` is S-LoRA; ``adapter``, ``prefix``, ``ia3``, ``adaptformer`` and ``ssf``
-            work too.
-        size: Tokens, rank, bottleneck or length. By default 10 tokens (S-Prompts), else rank or bottleneck 1 and length
-            10; S-LoRA's rank is not in its authors' public code.
-        blocks: The transformer blocks that get a module; prompts enter at the first of them. By default ``0`` for
-            prompts (S-Prompts), else ``all``.
+        pet: ``prompt`` is S-Prompts, ``lora`` S-LoRA; ``adapter``, ``prefix``, ``ia3``, ``adaptformer``, ``ssf`` work.
+        size: Tokens, rank, bottleneck or length. By default 10 tokens (S-Prompts) or length 10, else 1; S-LoRA's rank
+            is not in its authors' public code.
+        blocks: The blocks that get a module; prompts enter at the first. By default ``0`` for prompts, else ``all``.
         targets: For LoRA only: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null
             takes ``q+v``.
+        adapter_scale: For AdaptFormer only: what its output is multiplied with (authors: 0.1).
+        adapter_dropout: For AdaptFormer only: dropout probability of its hidden units in training (authors: 0.1).
         clusters: Number of centroids of a task (paper: 5).
-        classifier: ``own``: each task has one (as in the papers). ``shared``: one head for all tasks, as the last task
-            left it, which in domain-incremental streams costs about ten points. A zero-shot head is the same for all
-            tasks.
-        head_start: For own classifiers only. ``fresh``: each one is newly initialized (as in the papers). ``last``: it
-            starts from the last task's.
+        classifier: ``own``: each task has one (papers). ``shared``: one head for all, which costs about ten points in
+            domain-incremental streams. A zero-shot head is the same for all tasks.
+        head_start: For own classifiers: ``fresh``: newly initialized (papers), or ``last``: from the last task's.
         distance: Distance to the centroids: ``euclidean`` (Renate, the code base of S-LoRA's authors) or ``manhattan``
             (S-Prompts' code).
-        prompt_init: For prompts only, their first values. ``linear``: U(-1/sqrt(width), 1/sqrt(width)) (S-Prompts'
-            code). ``unit`` and ``small`` are L2P's, ``xavier`` is VPT's. Null takes ``linear``.
+        prompt_init: For prompts only, their first values: ``linear`` (S-Prompts' code, U(-1/sqrt(width),
+            1/sqrt(width)), the default), ``unit`` and ``small`` (L2P's) or ``xavier`` (VPT's).
     """
 
     traits = Traits(
@@ -64,7 +61,7 @@ class SPet(Plugin):
                 "adapter": {"size": 1, "blocks": "all"},
                 "prefix": {"size": 10, "blocks": "all"},
                 "ia3": {"size": 1, "blocks": "all"},
-                "adaptformer": {"size": 1, "blocks": "all"},
+                "adaptformer": {"size": 1, "blocks": "all", "adapter_scale": 0.1, "adapter_dropout": 0.1},
                 "ssf": {"size": 1, "blocks": "all"},
             }
         },
@@ -84,12 +81,15 @@ class SPet(Plugin):
         head_start: Literal["fresh", "last"] = "fresh",
         distance: Literal["euclidean", "manhattan"] = "euclidean",
         prompt_init: Literal["unit", "small", "xavier", "linear"] | None = None,
+        adapter_scale: float | None = None,
+        adapter_dropout: float | None = None,
     ) -> None:
         super().__init__()
         check_range("s_pet", at_least=1, clusters=clusters)
         self._build = fill_defaults(
-            "s_pet", self.traits, pet=pet, size=size, blocks=blocks, targets=targets, prompt_init=prompt_init
-        )
+            "s_pet", self.traits, pet=pet, size=size, blocks=blocks, targets=targets, prompt_init=prompt_init,
+            adapter_scale=adapter_scale, adapter_dropout=adapter_dropout,
+        )  # fmt: skip
         self._build["kind"] = self._build.pop("pet")
         self.clusters, self.classifier, self.head_start, self.distance = clusters, classifier, head_start, distance
         self.modules: list[PET] = []

@@ -83,12 +83,18 @@ class SDLoRA(Plugin):
         self._ranks: list[int] = []
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Freeze the backbone and attach what will hold the directions."""
+        """Freeze the backbone and attach what will hold the directions.
+
+        Raises:
+            UserError: If a rank, also one of a later task, does not fit the width.
+        """
         learner.backbone.requires_grad_(False)
         model = learner.backbone.model
         numbers = choose_blocks(transformer_blocks(model), self.blocks)
         scope: Literal["all", "projection"] = "all" if self.boundary == "carry" else "projection"
         self.module, self._ranks = DecoupledLoRA(model, numbers, norm=self.norm, scope=scope), []
+        for rank in self.ranks.values():
+            self.module.check_rank(rank)
         learner.register_plugin_module(self, "directions", self.module)
         self.module.attach(model)
 
@@ -135,5 +141,7 @@ def ranks_by_task(text: str) -> dict[int, int]:
         first, _, rank = part.partition(":")
         if not (first.isdecimal() and rank.isdecimal() and int(first) and int(rank)):
             raise UserError(f"sd_lora: later_ranks '{text}' cannot be read: write task:rank, such as 4:8, 8:6")
+        if int(first) in found:
+            raise UserError(f"sd_lora: later_ranks '{text}' gives task {int(first)} two ranks")
         found[int(first)] = int(rank)
     return found

@@ -75,6 +75,8 @@ class SSIAT(Plugin):
         ridge: Added to the variances for the draws (authors: 1e-3).
         align_decay: Weight decay of the alignment (authors: 5e-4).
         least_factor: Where the factor of older classes' means begins; it grows to 1 (authors: 0.9).
+        adapter_scale: What an adapter's output is multiplied with (authors: 0.1).
+        adapter_dropout: Dropout probability of an adapter's hidden units in training (authors: 0.1).
     """
 
     traits = Traits(
@@ -117,12 +119,15 @@ class SSIAT(Plugin):
         ridge: float = 1e-3,
         align_decay: float = 5e-4,
         least_factor: float = 0.9,
+        adapter_scale: float = 0.1,
+        adapter_dropout: float = 0.1,
     ) -> None:
         super().__init__()
         check_range("ssiat", at_least=1, first_epochs=first_epochs, later_epochs=later_epochs)
         check_range("ssiat", at_least=1, size=size, align_epochs=align_epochs, samples=samples)
         check_range("ssiat", above=0, scale=scale, sigma=sigma, floor=floor, align_lr=align_lr, ridge=ridge)
         check_range("ssiat", at_least=0, margin=margin, align_decay=align_decay, least_factor=least_factor)
+        self._adapter = {"adapter_scale": adapter_scale, "adapter_dropout": adapter_dropout}
         self.size, self.blocks, self.scale, self.margin, self.ridge = size, blocks, scale, margin, ridge
         self.first_epochs, self.later_epochs = first_epochs, later_epochs
         self.sigma, self.sigma_kind, self.floor = sigma, sigma_kind, floor
@@ -140,7 +145,7 @@ class SSIAT(Plugin):
         if not isinstance(learner.head, GrowingHead) or not learner.head.cosine:
             raise UserError("ssiat: training.head must be cosine: the loss is of scaled cosines")
         learner.head.fix_scale(self.scale)
-        build = {"size": self.size, "blocks": self.blocks, "generator": learner.generator("ssiat")}
+        build = {"size": self.size, "blocks": self.blocks, **self._adapter, "generator": learner.generator("ssiat")}
         attach_pet(learner, self, "adapter", "adaptformer", **build)
         self._gaussians = ClassGaussians(learner.backbone.width, "full", self.ridge, "absolute")
 

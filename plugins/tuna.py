@@ -27,7 +27,7 @@ class TUNA(Plugin):
     """Answers with the least uncertain of the tasks' adapters, and with a universal one that is merged of all.
 
     Wang et al., "Integrating task-specific and universal adapters for pre-trained model-based class-incremental
-    learning" (ICCV 2025). No exemplars are kept.
+    learning" (ICCV 2025).
 
     * Training: an AdaptFormer in all blocks goes on from task to task, and a copy is kept of it as each task left it.
       The head is of cosines, with a group of each task and a fixed scale. With ``orthogonality``, a loss keeps the
@@ -38,37 +38,34 @@ class TUNA(Plugin):
     * Prediction: of each image the kept adapter under which the probabilities have the least entropy is taken. Its
       probabilities and those under the universal adapter are added up. After the first task there is one adapter.
 
-    As in the paper's code, the adapter begins with what the last task left, so that the election is one of weights, not
-    of differences from a common start. What differs from the code:
+    As in the code, an adapter begins with what the last task left: the election is one of weights. What differs:
 
-    * There kept adapters are among what is trained, and the orthogonality and weight decay move them. Here they never
-      change. Older groups of the head rest too (there, weight decay moves them).
-    * The alignment's rate falls once (there its cosine has a period of 5 in 30 epochs, so that it swings: ``period:
-      5``). With ``means: nearness`` older classes' means are drawn to zero, as in SLCA; the code means to, but by a
-      slip draws newer ones more.
-    * The mean of the overlaps of two up-projections is taken before its absolute value, so that positive and negative
-      ones cancel, as in the code. The learning rate falls as a cosine over the steps (there, over the epochs).
+    * There orthogonality and weight decay move kept adapters, and weight decay older groups of the head. Here they
+      never change.
+    * The alignment's rate falls once (there its cosine swings: ``period: 5``). With ``means: nearness`` older classes'
+      means are drawn to zero, as in SLCA; the code means to, but by a slip draws newer ones more.
+    * The learning rate falls as a cosine over the steps (there, over the epochs). As in the code, positive and negative
+      overlaps of two up-projections cancel.
 
-    The traits set what the authors train with on CIFAR-100: a cosine head, SGD with momentum 0.9, a rate of 0.01 and a
-    weight decay of 5e-4. Epochs and batch size are the benchmark's (authors: 15 epochs and 16 images; on ImageNet-R 10
-    and 32, with a rate of 0.02). Features of test images under kept adapters are computed once while a run lasts.
+    The traits have the authors' training on CIFAR-100 (on ImageNet-R a rate of 0.02). Epochs and batch size are the
+    benchmark's (authors: 15 and 16, 10 and 32). Features of test images under kept adapters are computed once in a run.
 
     Args:
         size: Hidden units of an adapter (authors: 16).
         blocks: The transformer blocks that get an adapter: ``all`` (paper), ``0-4``, ``0,2,5``.
         scale: Scale of the cosines, not trained (authors: 20).
         margin: What is taken off the true class's cosine in training (authors: 0).
-        orthogonality: Weight of the overlaps with kept adapters, times exp(-number of tasks) (authors: 0 on CIFAR-100,
-            1e-3 on ImageNet-R).
+        orthogonality: Weight of overlaps with kept adapters, times exp(-tasks) (authors: 0; on ImageNet-R 1e-3).
         align_epochs: Epochs of the alignment (authors: 30).
         align_lr: Its learning rate at the start (authors: 0.005).
-        samples: Features drawn for each class in an epoch, and features in a batch; by default five times the
-            training's batch size (authors).
+        samples: Features of a class in an epoch, and of a batch; by default five times the training's batch (authors).
         align_decay: Weight decay of the alignment (authors: 5e-4).
         period: Epochs until the alignment's rate is zero; null takes all of them.
         means: ``plain`` (authors on CIFAR-100), or ``nearness``: older classes' means nearer to zero.
         least_factor: Where ``nearness`` begins, as in SLCA (0.9).
         ridge: Added to the variances for the draws (authors: 1e-4).
+        adapter_scale: What an adapter's output is multiplied with (authors: 0.1).
+        adapter_dropout: Dropout probability of an adapter's hidden units in training (authors: 0.1).
     """
 
     traits = Traits(
@@ -109,11 +106,14 @@ class TUNA(Plugin):
         means: Literal["plain", "nearness"] = "plain",
         least_factor: float = 0.9,
         ridge: float = 1e-4,
+        adapter_scale: float = 0.1,
+        adapter_dropout: float = 0.1,
     ) -> None:
         super().__init__()
         check_range("tuna", at_least=1, size=size, align_epochs=align_epochs, samples=samples, period=period)
         check_range("tuna", above=0, scale=scale, align_lr=align_lr, ridge=ridge)
         check_range("tuna", at_least=0, margin=margin, orthogonality=orthogonality, align_decay=align_decay)
+        self._adapter = {"adapter_scale": adapter_scale, "adapter_dropout": adapter_dropout}
         self.size, self.blocks, self.scale, self.margin = size, blocks, scale, margin
         self.orthogonality, self.samples = orthogonality, samples
         self.means, self.least_factor, self.ridge = means, least_factor, ridge
@@ -129,7 +129,7 @@ class TUNA(Plugin):
         if not isinstance(learner.head, GrowingHead) or not learner.head.cosine:
             raise UserError("tuna: training.head must be cosine: the loss is of scaled cosines")
         learner.head.fix_scale(self.scale)
-        build = {"size": self.size, "blocks": self.blocks, "generator": learner.generator("tuna")}
+        build = {"size": self.size, "blocks": self.blocks, **self._adapter, "generator": learner.generator("tuna")}
         self._universal, self._ended = len(scenario.tasks), 0
         self.adapters = TaskModules(learner, self, self._universal + 1, "adaptformer", **build)
         self._gaussians = ClassGaussians(learner.backbone.width, "full", self.ridge, "absolute")

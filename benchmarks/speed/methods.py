@@ -98,7 +98,7 @@ def main() -> None:
         precision="32",
         threads=arguments.threads,
     )
-    methods = [BASELINE, *(name for name in arguments.methods or _registered() if name != BASELINE)]
+    methods = [BASELINE, *(name for name in timed(arguments.methods) if name != BASELINE)]
     learn(BASELINE, scenario.first(1), training.model_copy(update={"epochs": 1}), 0.0)
     rows: list[Timed] = []
     for method in methods:
@@ -118,6 +118,15 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="file for the figures")
     return parser.parse_args()
+
+
+def timed(asked: list[str] | None) -> list[str]:
+    """The methods to time, with arguments that suit the stream where none are given.
+
+    Args:
+        asked: Methods as on the command line; None takes every registered one.
+    """
+    return _registered() if asked is None else [SMALLER.get(name, name) for name in asked]
 
 
 def _registered() -> list[str]:

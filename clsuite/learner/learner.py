@@ -222,13 +222,18 @@ class Learner(LearnerTools):
             features = self.encode(batch)
             return Step(batch, features, self.head(features))
 
-    def step_of(self, batch: Batch) -> Step:
+    def step_of(self, batch: Batch, exact: bool = False) -> Step:
         """Run a batch of `batches_of` through the model with gradients, in the run's precision.
 
         It is split into ``training.accumulate`` parts for the backbone. If several processes train together, each of
         them computes the whole batch.
+
+        Args:
+            batch: The batch.
+            exact: Whether to compute in 32 bits, whatever the run's precision: gradients that no scaler scales vanish
+                in ``16``.
         """
-        with self.autocast():
+        with torch.autocast(self.device.type, enabled=False) if exact else self.autocast():
             features = self.encode(batch) if batch.images is None else self._encode_parts(batch)
             return Step(batch, features, self.head(features))
 

@@ -12,14 +12,12 @@ from clsuite.peft.adapter import Bottleneck
 from clsuite.peft.base import PET
 from clsuite.peft.blocks import transformer_blocks
 
-SCALE, DROPOUT = 0.1, 0.1
-
 
 class AdaptFormer(PET):
     """A bottleneck network in each selected block, from the input of the MLP's norm to the block's output.
 
     Chen et al., "AdaptFormer: adapting vision transformers for scalable visual recognition" (NeurIPS 2022), section
-    3.2: ``x + MLP(norm(x)) + 0.1 * up(ReLU(down(x)))``, with the authors' dropout of 0.1 on the hidden units and their
+    3.2: ``x + MLP(norm(x)) + scale * up(ReLU(down(x)))``, with dropout on the hidden units and the authors'
     initialization. APER, RanPAC and EASE use it with 64 hidden units. Unlike it, `Adapter` is parallel to the
     attention, reads the output of the norm, and has GELU and a learned scale.
     """
@@ -27,7 +25,15 @@ class AdaptFormer(PET):
     role = "adapters"
 
     def __init__(
-        self, model: nn.Module, blocks: Sequence[int], bottleneck: int, generator: torch.Generator, entries: int = 1
+        self,
+        model: nn.Module,
+        blocks: Sequence[int],
+        bottleneck: int,
+        generator: torch.Generator,
+        entries: int = 1,
+        *,
+        scale: float = 0.1,
+        dropout: float = 0.1,
     ) -> None:
         """Create the bottleneck networks.
 
@@ -37,6 +43,8 @@ class AdaptFormer(PET):
             bottleneck: Number of hidden units.
             generator: Source of the initial values.
             entries: Number of entries to which samples can be routed.
+            scale: What the output is multiplied with (authors: 0.1).
+            dropout: Dropout probability of the hidden units in training (authors: 0.1).
         """
         super().__init__()
         self._blocks = tuple(blocks)
@@ -49,8 +57,8 @@ class AdaptFormer(PET):
                 generator,
                 entries,
                 activation=nn.functional.relu,
-                scale=SCALE,
-                dropout=DROPOUT,
+                scale=scale,
+                dropout=dropout,
             )
 
     def attach(self, model: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -31,6 +32,8 @@ OF_KINDS: Mapping[str, tuple[str, ...]] = {
     "prompt_init": ("prompt", "prefix"),
     "joint": ("prefix",),
     "ends": ("ssf",),
+    "adapter_scale": ("adaptformer",),
+    "adapter_dropout": ("adaptformer",),
 }
 """Arguments that only some kinds accept."""
 
@@ -49,6 +52,8 @@ def build_pet(
     prompt_init: PromptInit | None = None,
     joint: bool = False,
     ends: bool = False,
+    adapter_scale: float | None = None,
+    adapter_dropout: float | None = None,
     entries: int = 1,
 ) -> PET:
     """Create a module for a network, without modifying the network.
@@ -67,15 +72,20 @@ def build_pet(
         prompt_init: For a prompt or a prefix: its initial values (`first_values`); by default VPT's, or LAE's.
         joint: For a prefix: whether one softmax runs over prefix and tokens, without scales; by default LAE's form.
         ends: For SSF: whether it also acts after the patch embedding and the last norm, as the authors' does.
+        adapter_scale: For AdaptFormer: what its output is multiplied with; by default 0.1, as the authors'.
+        adapter_dropout: For AdaptFormer: dropout probability of its hidden units in training; by default 0.1, as the
+            authors'.
         entries: Number of entries of that size; `PET.route` selects those that act on each sample.
 
     Raises:
-        UserError: If the kind is unknown, does not accept an argument, or the sizes or blocks do not fit the network.
+        UserError: If the kind is unknown, does not accept an argument or its value, or the sizes or blocks do not fit
+            the network.
     """
     if kind not in PET_KINDS:
         raise did_you_mean("kind of module", kind, PET_KINDS)
     _check_arguments(kind, {"targets": targets, "alpha": alpha, "place": place, "prompt_init": prompt_init})
     _check_arguments(kind, {"learn_scale": learn_scale or None, "joint": joint or None, "ends": ends or None})
+    _check_arguments(kind, {"adapter_scale": adapter_scale, "adapter_dropout": adapter_dropout})
     if size < 1:
         raise UserError(f"{kind}: size is {size}, but must be at least 1")
     numbers = choose_blocks(transformer_blocks(model), blocks)
@@ -85,7 +95,7 @@ def build_pet(
     if kind == "adapter":
         return Adapter(model, numbers, size, generator, place=place or "attn", entries=entries)
     if kind == "adaptformer":
-        return AdaptFormer(model, numbers, size, generator, entries)
+        return AdaptFormer(model, numbers, size, generator, entries, **_of_adaptformer(adapter_scale, adapter_dropout))
     if kind == "prefix":
         return Prefix(model, numbers, size, generator, entries=entries, joint=joint, init=prompt_init or "small")
     if kind == "ia3":
@@ -99,6 +109,15 @@ def _check_arguments(kind: str, arguments: Mapping[str, Any]) -> None:
     for name, value in arguments.items():
         if value is not None and kind not in OF_KINDS[name]:
             raise UserError(f"{kind}: {name} belongs to {' and '.join(OF_KINDS[name])} only: leave it out")
+
+
+def _of_adaptformer(scale: float | None, dropout: float | None) -> dict[str, float]:
+    if scale is not None and not math.isfinite(scale):
+        raise UserError(f"adaptformer: adapter_scale is {scale}, but must be a finite number")
+    if dropout is not None and not 0 <= dropout < 1:
+        raise UserError(f"adaptformer: adapter_dropout is {dropout}, but must be at least 0 and below 1")
+    given = {"scale": scale, "dropout": dropout}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def attach_pet(learner: Host, plugin: Any, name: str, kind: PetKind, **build: Any) -> PET:

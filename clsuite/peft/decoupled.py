@@ -136,13 +136,21 @@ class DecoupledLoRA(PET):
         Raises:
             UserError: If the rank does not fit the width.
         """
-        if not 1 <= rank <= self._width:
-            raise UserError(f"rank is {rank}, but must be between 1 and {self._width}, the width")
+        self.check_rank(rank)
         norms = self._finish()
         for part in self.directions:
             part.add(rank, generator)
         self.magnitudes.append(nn.Parameter(torch.tensor(float(magnitude), device=self.directions[0].norms.device)))
         return norms
+
+    def check_rank(self, rank: int) -> None:
+        """Refuse a rank of pairs that does not fit the width.
+
+        Raises:
+            UserError: If it is below 1 or above the width.
+        """
+        if not 1 <= rank <= self._width:
+            raise UserError(f"rank is {rank}, but must be between 1 and {self._width}, the width")
 
     def _finish(self) -> Tensor:
         """Divide the last pairs by their norms, which are returned; 1 where there is none, or it is finished."""

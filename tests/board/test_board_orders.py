@@ -54,6 +54,8 @@ def test_a_leaderboard_holds_several_orders_of_one_seed(tmp_path: Path) -> None:
     each = list(csv.DictReader((place.folder / "data/tiny.seeds.csv").read_text().splitlines()))
     assert sorted({line["order"] for line in each}) == ["0", "1", "2"]
     assert " · " in (place.folder / "README.md").read_text()
+    details = (place.folder / "site/details/tiny/risky.js").read_text()
+    assert all(f'"name":"0 order {order}"' in details for order in range(3))
 
 
 def test_rows_of_one_order_keep_their_names() -> None:

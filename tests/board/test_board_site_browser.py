@@ -261,6 +261,28 @@ def test_a_row_opens_by_click_and_by_keyboard_and_shows_all_about_it(site: Site)
     assert page.locator(".detail").count() == 1
 
 
+def test_runs_of_several_orders_are_named_by_seed_and_order(browser: Any, tmp_path: Path) -> None:
+    made = row("lora", 1, 0.5)
+    runs = [run.model_copy(update={"seed": 0, "order": order}) for run, order in zip(made.runs, "37", strict=True)]
+    made = made.model_copy(update={"runs": runs, "seeds": (0, 0), "orders": ("3", "7")})
+    site = opened(browser, write(tmp_path, board([made])))
+    page = site.go("boards/small.html")
+    page.locator("button.open").click()
+    page.wait_for_selector(".matrix")
+    names = page.locator(".detail select option").all_inner_texts()
+    assert names == ["mean over runs", "seed 0 order 3", "seed 0 order 7"]
+    assert page.get_by_role("region", name="Runs").locator("tr.facts > th").all_inner_texts() == names_of(runs)
+    page.get_by_text("All figures").click()
+    heads = page.get_by_role("region", name="All figures").locator("thead th").all_inner_texts()
+    assert heads[2:4] == [f"Seed {name}" for name in names_of(runs)]
+    assert site.said == []
+    page.close()
+
+
+def names_of(runs: list[Any]) -> list[str]:
+    return [run.name for run in runs]
+
+
 def test_the_command_is_that_of_the_run_and_can_be_copied(browser: Any, folder: Path) -> None:
     site = opened(browser, folder)
     page = site.go("boards/small.html#row-lora")  # an address of a row opens it

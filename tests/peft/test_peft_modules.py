@@ -91,17 +91,18 @@ def test_saved_and_loaded_and_averaged(kind: str, model: Any, tmp_path: Path) ->
         torch.testing.assert_close(mine, 0.75 * before + 0.25 * theirs)
 
 
+@pytest.mark.parametrize("scale", [None, 2.5])
 @pytest.mark.parametrize("layer_scale", [None, 0.5])
-def test_adaptformer_adds_what_it_makes_of_the_residual_stream_to_the_block(layer_scale: Any) -> None:
+def test_adaptformer_adds_what_it_makes_of_the_residual_stream_to_the_block(layer_scale: Any, scale: Any) -> None:
     torch.manual_seed(0)
     sizes = {"img_size": 32, "depth": 2, "embed_dim": 48, "num_heads": 3, "num_classes": 0}
     model: Any = timm.create_model("vit_tiny_patch16_224", init_values=layer_scale, **sizes).eval()
-    module = make("adaptformer", model, blocks="1").eval()
+    module = make("adaptformer", model, blocks="1", adapter_scale=scale).eval()
     disturb(module)
     part, block = module.parts["1"], model.blocks[1]
     tokens = torch.randn(2, 5, 48, generator=torch.Generator().manual_seed(4))
     stream = tokens + block.ls1(block.attn(block.norm1(tokens)))
-    added = 0.1 * part.up(torch.relu(part.down(stream)))
+    added = (scale or 0.1) * part.up(torch.relu(part.down(stream)))
     expected = stream + block.ls2(block.mlp(block.norm2(stream))) + added
     module.attach(model)
     torch.testing.assert_close(block(tokens), expected)
@@ -300,6 +301,9 @@ def test_blocks_are_read_from_text(text: str, numbers: list[int]) -> None:
         ("lora", {"blocks": "0-3"}, "has only the blocks 0 to 2"),
         ("adapter", {"blocks": "first"}, "cannot be read: write all, 0-4 or 0,2,5"),
         ("prefix", {"size": 0}, "size is 0, but must be at least 1"),
+        ("adapter", {"adapter_scale": 1.0}, "adapter_scale belongs to adaptformer only: leave it out"),
+        ("adaptformer", {"adapter_scale": float("nan")}, "adapter_scale is nan, but must be a finite number"),
+        ("adaptformer", {"adapter_dropout": 1.0}, "adapter_dropout is 1.0, but must be at least 0 and below 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(kind: str, arguments: Any, message: str, model: Any) -> None:

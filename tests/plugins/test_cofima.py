@@ -13,6 +13,7 @@ from clsuite.learner.learner import Learner
 from clsuite.plugin.helpers import head_values, weights_of
 from clsuite.scenarios import Scenario, Task
 from clsuite_plugins.cofima import CoFiMA, merged
+from clsuite_plugins.ewc import EWC
 from clsuite_plugins.slca import SLCA
 
 SGD = {"name": "sgd", "momentum": 0.9}
@@ -118,6 +119,34 @@ def test_of_one_batch_it_is_the_squared_gradient_of_the_mean_loss(make_stream: A
     for name, value in learner.named_parameters():
         assert value.grad is not None
         torch.testing.assert_close(found[name], value.grad.square(), atol=1e-8, rtol=1e-2)
+
+
+def fisher(make_stream: Any, scenario: Scenario, plugin: Any, scaled: float) -> dict[str, torch.Tensor]:
+    """Its information on the first task, of a network whose loss is far smaller than half precision can hold."""
+    stream = make_stream(plugin, on=scenario.first(1), loss="local", batch_size=1000)
+    learner, task = stream.learner, scenario.tasks[0]
+    learner.start(stream.scenario)
+    learner.begin_task(task)
+    learner.options = learner.options.model_copy(update={"precision": "16"})
+    with torch.no_grad():
+        for value in learner.head.parameters():
+            value.mul_(scaled)
+    found: dict[str, torch.Tensor] = plugin._estimate(learner, task)
+    return found
+
+
+@pytest.mark.parametrize("method", [CoFiMA, EWC])
+def test_in_half_precision_the_information_is_that_of_full_precision(
+    method: Any, make_stream: Any, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"fisher_limit": None} if method is CoFiMA else {"samples": 8}
+    monkeypatch.setattr("clsuite.learner.precision.resolve_precision", lambda asked, device: "32-true")
+    full = fisher(make_stream, scenario, method(**given), 1e-6)
+    monkeypatch.setattr("clsuite.learner.precision.resolve_precision", lambda asked, device: "16-mixed")
+    half = fisher(make_stream, scenario, method(**given), 1e-6)
+    assert any(bool((value > 0).any()) for name, value in full.items() if name.startswith("backbone."))
+    for name, value in full.items():
+        assert torch.equal(half[name], value), name
 
 
 def test_with_all_weight_on_what_was_trained_it_is_slca(make_stream: Any) -> None:

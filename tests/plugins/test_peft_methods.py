@@ -91,6 +91,27 @@ def test_lae_offline_is_a_copy_at_the_second_task_and_follows_every_step(pet: An
     assert all(rests)
 
 
+class Plans(Plugin):
+    """Plans other epochs than the benchmark has."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.epochs = epochs
+
+    def plan_training(self, learner: Learner, task: Any, plan: Any) -> Any:
+        return plan.with_options(epochs=self.epochs)
+
+
+def test_lae_rests_in_fewer_epochs_than_are_planned(make_stream: Any, scenario: Scenario) -> None:
+    two = scenario.first(2)
+    make_stream(LAE(size=2, blocks="all", frozen_epochs=1), Plans(2), on=two, epochs=1, loss="local").run()
+    with pytest.raises(UserError, match=r"first 1 epochs, and training\.epochs is 1: it would never learn"):
+        make_stream(LAE(size=2, blocks="all", frozen_epochs=1), on=two, epochs=1, loss="local").run()
+    late = make_stream(LAE(size=2, blocks="all", frozen_epochs=1), Plans(1), on=two, epochs=2, loss="local")
+    with pytest.raises(UserError, match="rests in the first 1 epochs, and the epochs planned for task 1 are 1: it"):
+        late.run()
+
+
 def test_lae_answers_with_the_larger_probability_of_the_two(make_stream: Any, scenario: Scenario) -> None:
     plugin = LAE(size=2, blocks="all", frozen_epochs=0, decay=0.5)
     stream = make_stream(plugin, loss="local")

@@ -18,10 +18,11 @@ from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.learner.rehearsal import select_parameters
 from clsuite.learner.weight_swap import PretrainedState
 from clsuite.plugin import Plugin
-from clsuite.scenarios import Scenario
+from clsuite.scenarios import Scenario, Task
 from clsuite.stream.loop import Stream
 from clsuite_plugins.agem import AGEM
 from clsuite_plugins.der import DER
+from clsuite_plugins.duct import DUCT
 from clsuite_plugins.ewc import EWC
 from clsuite_plugins.finetune import Finetune
 from clsuite_plugins.fpf import FPF
@@ -192,6 +193,30 @@ def test_momentum_follows_statistics_as_it_follows_weights(make_resnet: MakeResN
     name = "model.bn1.running_mean"
     torch.testing.assert_close(body(slow.learner)[name], before[name], atol=1e-3, rtol=0)
     assert (fast[-1][name] - before[name]).abs().max() > 1e-2
+
+
+def test_duct_merges_statistics_to_means_whose_variances_stay_above_zero(make_resnet: MakeResNet) -> None:
+    class Narrows(Plugin):
+        """Leaves a tenth of all variances, as features that a task makes narrow do."""
+
+        def on_task_end(self, learner: Learner, task: Task) -> None:
+            for name, value in learner.backbone.named_buffers():
+                if name.endswith("running_var"):
+                    value.mul_(0.1)
+
+    training = {"loss": "local", "head": "cosine", "head_init": 0.02, "optimizer": OptimizerSpec(name="sgd", lr=1e-3)}
+    stream = make_resnet(Narrows(), DUCT(lr=1e-4, scale=1.0, epochs=0), **training)
+    start = body(stream.learner)
+    stream.run()
+    variances = 0
+    for name, value in body(stream.learner).items():
+        if name.endswith("running_var"):
+            assert (value >= 0.09 * start[name].clamp(max=0.1)).all(), name
+            variances += 1
+        if name.endswith("num_batches_tracked"):
+            assert not value.is_floating_point()
+    assert variances
+    assert stream.matrix.counts().of("class_incremental").accuracy.min() >= 0  # finite answers, or the run would end
 
 
 def test_kinds_of_modules_are_found_by_structure(make_resnet: MakeResNet, scenario: Scenario) -> None:

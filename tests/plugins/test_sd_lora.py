@@ -147,6 +147,8 @@ def test_ranks_are_read() -> None:
     for text in ("4", "4:", "0:3", "a:3", "4:0"):
         with pytest.raises(UserError, match=f"sd_lora: later_ranks '{text}' cannot be read"):
             ranks_by_task(text)
+    with pytest.raises(UserError, match="sd_lora: later_ranks '4:8, 4:6' gives task 4 two ranks"):
+        SDLoRA(later_ranks="4:8, 4:6")
 
 
 @pytest.mark.parametrize(
@@ -168,6 +170,9 @@ def test_a_rank_that_does_not_fit_and_a_network_without_blocks_are_refused(
 ) -> None:
     with pytest.raises(UserError, match="rank is 193, but must be between 1 and 192, the width"):
         make_stream(SDLoRA(rank=193)).run()
+    later = make_stream(SDLoRA(rank=2, later_ranks="2:193"))
+    with pytest.raises(UserError, match="rank is 193, but must be between 1 and 192, the width"):
+        later.learner.start(scenario)  # and not at the third task
     model = timm.create_model("resnet10t", num_classes=0)
     learner = Learner(Backbone(model, (0.5,) * 3, (0.5,) * 3), TrainingSpec(), [SDLoRA()], 0)
     with pytest.raises(UserError, match="it needs a ViT"):

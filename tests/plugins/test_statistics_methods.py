@@ -203,6 +203,27 @@ def test_fecam_averages_covariances_domain_by_domain_as_its_authors_or_pools(rul
     np.testing.assert_array_equal(expected, stream.matrix.class_incremental[-1])
 
 
+@pytest.mark.parametrize("gammas", [(1.0, 0.0), (10.0, 10.0)])
+def test_fecam_with_a_common_covariance_is_the_papers(gammas: Any, make_stream: Any, scenario: Scenario) -> None:
+    """The mean of the tasks' shrunk covariances by their numbers of classes, in a loop over the tasks."""
+    stream = make_stream(plugin := FeCAM(*gammas, covariance="common"))
+    stream.run()
+    common, known, means = np.zeros(()), 0, []
+    for task in scenario.tasks:
+        features, labels = unit(stream.learner.features_of(task.train).numpy()), scenario.labels[task.train]
+        new, classes = np.cov(features.T), len(task.classes)
+        beside = new[~np.eye(len(new), dtype=bool)].mean()
+        shrink = gammas[0] * np.diagonal(new).mean() * np.eye(len(new)) + gammas[1] * beside * (1 - np.eye(len(new)))
+        ratio = known / (known + classes)
+        common, known = ratio * common + (1 - ratio) * (new + shrink), known + classes
+        means += [features[labels == label].mean(axis=0) for label in task.classes]
+    away = unit(train_set(stream, scenario)[2])[None] - np.stack(means)[:, None]
+    distances = ((away @ np.linalg.pinv(common)) * away).sum(axis=2)
+    assert np.mean(distances.argmin(axis=0) == stream.matrix.class_incremental[-1]) > 0.99
+    width = stream.learner.backbone.width
+    assert plugin.stored_bytes() == {"statistics": 6 * (8 * width + 4) + 8 * width**2}
+
+
 def test_fecam_pools_a_class_that_a_blurry_stream_brings_in_parts(make_stream: Any) -> None:
     scenario = dataclasses.replace(domains_of_digits(), kind="blurry")
     answers = []

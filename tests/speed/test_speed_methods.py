@@ -36,3 +36,8 @@ def test_every_method_starts_in_it(script: ModuleType, scenario: Scenario, make_
         plugins = [load_class(catalog()[use.name])(**use.args) for use in uses]
         stream = make_stream(*plugins, head=script.head_of(method))
         stream.learner.start(scenario)
+
+
+def test_named_methods_get_the_arguments_of_the_small_backbone_too(script: ModuleType) -> None:
+    assert script.timed(["hide", "ncm", "hide(blocks='0')"]) == ["hide(blocks='all')", "ncm", "hide(blocks='0')"]
+    assert script.timed(None) == script._registered()

@@ -55,6 +55,7 @@ def _figure(row: Row, column: Column) -> list[Any]:
 
 def _run(board: Board, run: Run) -> dict[str, Any]:
     return {
+        **({"name": run.name} if run.order else {}),
         "seed": run.seed, "badge": run.badge, "status": board.badges.get(run.badge, run.badge), "notes": run.notes,
         "rerun": run.rerun.model_dump() if run.rerun else None, "command": run.command,
         "machine": run.machine, "precision": run.kind[1],

@@ -11,7 +11,9 @@ const clsuiteDetails = (() => {
   const h = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
   const s = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
   const percent = (value) => (value === null ? "–" : (100 * value).toFixed(1));
+  const named = (run) => run.name || String(run.seed); // with the class order, where there are several
   const json = (value) => JSON.stringify(value, null, 2);
+  const of = (runs) => (runs.some((run) => run.name) ? "runs" : "seeds");
   const mean = (values) => (values.some((v) => v === null) ? null : values.reduce((a, b) => a + b, 0) / values.length);
 
   function meanRun(runs) {
@@ -52,7 +54,7 @@ const clsuiteDetails = (() => {
 
   function matrices(runs) {
     const average = meanRun(runs);
-    const choices = [...(average ? [["mean over seeds", average]] : []), ...runs.map((run) => [`seed ${run.seed}`, run])];
+    const choices = [...(average ? [[`mean over ${of(runs)}`, average]] : []), ...runs.map((run) => [`seed ${named(run)}`, run])];
     const place = h("div", {}, matrix(choices[0][1], choices[0][0]));
     const select = h("select", {}, ...choices.map(([name], index) => h("option", { value: index }, name)));
     select.addEventListener("change", () => place.replaceChildren(matrix(choices[select.value][1], choices[select.value][0])));
@@ -92,10 +94,10 @@ const clsuiteDetails = (() => {
   }
 
   function over(title, runs, read, first, share = true) {
-    const all = runs.filter((run) => read(run)).map((run) => ({ name: `seed ${run.seed}`, values: read(run), bold: runs.length === 1 }));
+    const all = runs.filter((run) => read(run)).map((run) => ({ name: `seed ${named(run)}`, values: read(run), bold: runs.length === 1 }));
     if (!all.length || !all[0].values.length) return null;
     if (all.length > 1 && all.every((one) => one.values.length === all[0].values.length))
-      all.push({ name: "mean over seeds", values: all[0].values.map((_, i) => mean(all.map((one) => one.values[i]))), bold: true });
+      all.push({ name: `mean over ${of(runs)}`, values: all[0].values.map((_, i) => mean(all.map((one) => one.values[i]))), bold: true });
     return curve(title, all, first, share);
   }
 
@@ -116,11 +118,11 @@ const clsuiteDetails = (() => {
 
   function runRows(run, root) {
     const rerun = run.rerun ? `${run.rerun.outcome} on ${run.rerun.machine}, ${run.rerun.date}` : "not yet";
-    const record = run.record ? h("a", { href: `${root}../${run.record}`, "aria-label": `record of seed ${run.seed}` }, "record") : "";
+    const record = run.record ? h("a", { href: `${root}../${run.record}`, "aria-label": `record of seed ${named(run)}` }, "record") : "";
     const facts = h(
       "tr",
       { class: "facts" },
-      h("th", { scope: "row" }, String(run.seed)),
+      h("th", { scope: "row" }, named(run)),
       h("td", {}, h("span", { class: `badge ${run.badge}`, title: run.status }, run.badge), " ", run.notes.join("; ")),
       h("td", {}, rerun),
       h("td", {}, run.machine),
@@ -147,13 +149,13 @@ const clsuiteDetails = (() => {
         {},
         h("th", { scope: "row" }, [label, unit, arrow].filter(Boolean).join(" ")),
         h("td", { class: "num" }, half ? `${value} ± ${half}` : value),
-        ...data.seeds.map((_, i) => h("td", { class: "num" }, values[i] === undefined ? "–" : values[i])),
+        ...data.runs.map((_, i) => h("td", { class: "num" }, values[i] === undefined ? "–" : values[i])),
         h("td", { class: "words quiet" }, about),
         h("td", { class: "quiet" }, formula ? h("code", {}, formula) : ""),
         h("td", { class: "quiet" }, source),
       ),
     );
-    const heads = ["Figure", "Mean ± 95 %", ...data.seeds.map((seed) => `Seed ${seed}`), "What it is", "Formula", "Source"];
+    const heads = ["Figure", "Mean ± 95 %", ...data.runs.map((run) => `Seed ${named(run)}`), "What it is", "Formula", "Source"];
     return table("All figures", heads, rows);
   }
 
@@ -189,7 +191,7 @@ const clsuiteDetails = (() => {
       folded("Full configuration", h("pre", { tabindex: "0" }, json(config))),
       folded(
         "Environment and stored bytes",
-        h("pre", { tabindex: "0" }, json(data.runs.map((run) => ({ seed: run.seed, stored_bytes: run.stored_bytes, ...run.environment })))),
+        h("pre", { tabindex: "0" }, json(data.runs.map((run) => ({ seed: named(run), stored_bytes: run.stored_bytes, ...run.environment })))),
       ),
     ];
     return blocks.filter((block) => block !== null);
