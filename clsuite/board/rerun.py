@@ -122,6 +122,7 @@ def plan_rerun(
     confirmed: Confirmations = NONE,
     allowed: Allowed = NOTHING,
     published: Path | None = None,
+    with_probes: bool = True,
 ) -> RunPlan:
     """Plan the run that the record describes.
 
@@ -135,6 +136,7 @@ def plan_rerun(
             current sources.
         allowed: What the record may cause to be imported or loaded.
         published: The record's file, if sources are published beside it.
+        with_probes: Whether to measure its probes, whose images must be found for that.
 
     Raises:
         UserError: If a plugin has changed, or something that it needs is not available.
@@ -144,7 +146,7 @@ def plan_rerun(
     dataset, scenario = restored_stream(record, allowed.download)
     known = known_benchmarks(*([benchmark] if benchmark else []))
     backbone = record.config["backbone"]
-    probes = record.config.get("probes", [])
+    probes = record.config.get("probes", []) if with_probes else []
     plugins = _plugins_of_now(record, confirmed.of(record))
     folders, beside = allowed.plugins_from, sources_within(published, allowed.plugins_from) if published else {}
     absent = _how_to_allow(published)

@@ -122,6 +122,11 @@ class RunOptions(Spec):
         "CLSUITE_LOG or the benchmark",
     )
     save_model: bool = Field(default=False, description="save each trained model beside its record")
+    keep_states: bool = Field(
+        default=False,
+        description="keep the state after each task beside the record, and its hash in it, so that others can audit "
+        "the run by learning single tasks again (`clsuite leaderboard audit`)",
+    )
     no_feature_store: bool = Field(
         default=False,
         description="compute all features in each run: neither use features that other runs have stored, nor store any",
@@ -185,6 +190,7 @@ class RunKeywords(TypedDict, total=False):
     curve_points: int
     log: str | Sequence[str] | None
     save_model: bool
+    keep_states: bool
     no_feature_store: bool
     timeout: float | None
     debug: bool
