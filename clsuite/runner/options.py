@@ -176,6 +176,29 @@ class BenchOptions(RunOptions):
     )
 
 
+class AuditOptions(Spec):
+    """Options of an audit: how much of some runs is repeated."""
+
+    share: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="share of the cost of rerunning all that is spent; more if one task of each method costs more",
+    )
+    seed: Seed | None = Field(
+        default=None, description="seed of the draw, to repeat an audit; by default one that nobody can foresee"
+    )
+    images: int = Field(
+        default=20, ge=1, description="least number of test images of each evaluation that are predicted again"
+    )
+    steps: int = Field(
+        default=3,
+        ge=1,
+        le=10,
+        description="number of steps at the beginning of a task of each run whose losses are computed again",
+    )
+
+
 class RunKeywords(TypedDict, total=False):
     """The options of `clsuite.run` for editors and type checkers; `BenchOptions` describes them."""
 

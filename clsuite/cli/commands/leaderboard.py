@@ -15,6 +15,7 @@ from clsuite.cli.commands.base import (
     allowed_by,
     allowing_arguments,
     flag,
+    given_options,
 )
 
 SUMMARIES = {
@@ -23,6 +24,7 @@ SUMMARIES = {
     "build": "generate the README, the page, the CSV and the JSON from the published records",
     "check": "generate everything in memory, and fail if a published file differs or a row was lost",
     "rerun": "repeat published runs from their records alone, and compare the counts",
+    "audit": "check submitted records by sampling: learn some tasks again from stored states, and compare",
     "confirm": "run a short canary of each stale method with the sources of its rows, from the repository's history, "
     "and with the current sources; if all counts are equal, the rows are current again",
 }
@@ -34,6 +36,7 @@ EXAMPLES = (
     "clsuite leaderboard rerun quickstart/replay/0",
     "clsuite leaderboard rerun 'pacs/*/0' --data-root data",
     "clsuite leaderboard rerun 'quickstart/**' --dry-run",
+    "clsuite leaderboard audit runs/quickstart/my_method --states runs --share 0.1",
     "clsuite leaderboard confirm ncm 'quickstart/*/0'",
 )
 
@@ -101,6 +104,18 @@ def _rerun_arguments(parser: ArgumentParser) -> None:
     allowing_arguments(parser)
 
 
+def _audit_arguments(parser: ArgumentParser) -> None:
+    from clsuite.runner.options import AuditOptions
+
+    add = parser.add_argument
+    add("records", type=PATH, nargs="+", help="records, or folders with records at any depth")
+    add("--states", type=PATH, help="folder with the states of the runs, at any depth; by default beside the records")
+    add_options(parser, AuditOptions, "share", "seed", "images", "steps")
+    add("--data-root", type=PATH, help="folder of data and weights")
+    add("--device", type=DEVICE, help="cpu, cuda, ...; by default the kind that the runs were made on")
+    allowing_arguments(parser)
+
+
 def _confirm_arguments(parser: ArgumentParser) -> None:
     from clsuite.runner.options import BenchOptions
 
@@ -123,13 +138,15 @@ ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
     "build": _build_arguments,
     "check": _no_arguments,
     "rerun": _rerun_arguments,
+    "audit": _audit_arguments,
     "confirm": _confirm_arguments,
 }
 
 
 def _run(arguments: Namespace) -> int:
     from clsuite.cli import leaderboard
-    from clsuite.runner.options import BenchOptions, checked
+    from clsuite.cli.audit import audit
+    from clsuite.runner.options import AuditOptions, BenchOptions, checked
 
     folder, root = arguments.folder, getattr(arguments, "data_root", None)
     if arguments.action == "add":
@@ -149,6 +166,11 @@ def _run(arguments: Namespace) -> int:
             arguments.benchmark,
             allowed_by(arguments),
             arguments.dry_run,
+        )
+    if arguments.action == "audit":
+        options = checked(AuditOptions, given_options(arguments, AuditOptions), flag)
+        return audit(
+            arguments.records, folder, arguments.states, root, arguments.device, allowed_by(arguments), options
         )
     if arguments.action == "confirm":
         jobs = checked(BenchOptions, {"jobs": arguments.jobs}, flag).jobs
