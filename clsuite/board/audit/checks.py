@@ -133,6 +133,9 @@ class RunAudit:
             return
         logits, problems = found
         yield from problems
+        if logits.shape[1] != seen:
+            yield difference(self.one, row, "classes of the stored state", seen, logits.shape[1])
+            return
         masks = part_masks(self.scenario, seen)[self._matrix.task[columns].astype(np.int64)]
         for name, scores in zip(PROTOCOLS, (logits, logits + masks), strict=True):
             wrong = int(self.tolerance.wrong(scores, self.one.arrays[name][row, columns]).sum())
