@@ -31,6 +31,7 @@ SUMMARIES = {
 EXAMPLES = (
     "clsuite leaderboard add runs/quickstart --data-root data",
     "clsuite leaderboard submit runs/quickstart/my_method --data-root data --dry-run",
+    "clsuite leaderboard submit runs/quickstart/my_method --states https://example.org/states.tar",
     "clsuite leaderboard build && clsuite leaderboard check",
     "clsuite leaderboard build --drop quickstart/ncm/0",
     "clsuite leaderboard rerun quickstart/replay/0",
@@ -75,6 +76,11 @@ def _submit_arguments(parser: ArgumentParser) -> None:
     add(
         "--plugins-from", type=PATH, action="append", default=[], metavar="FOLDER",
         help="a folder (may be given again) of methods that are files: submitted with their rows, and not run",
+    )  # fmt: skip
+    add(
+        "--states", type=str, default="", metavar="URL_OR_PATH",
+        help="where the states of the runs are (--keep-states), which the text then says, for their audit: the address "
+        "of a tar file, or a path",
     )  # fmt: skip
     add("--dry-run", action="store_true", help="check the records and show the text, but make no branch")
 
@@ -154,7 +160,9 @@ def _run(arguments: Namespace) -> int:
             arguments.records, folder, root, arguments.replace, arguments.stale, arguments.plugins_from
         )
     if arguments.action == "submit":
-        return leaderboard.submit(arguments.records, folder, root, arguments.plugins_from, arguments.dry_run)
+        return leaderboard.submit(
+            arguments.records, folder, root, arguments.plugins_from, arguments.dry_run, arguments.states
+        )
     if arguments.action == "build":
         return leaderboard.build(folder, arguments.drop)
     if arguments.action == "rerun":
