@@ -235,7 +235,9 @@ def missing_state(run: Run) -> None:
 
 def fewer_rows(run: Run) -> None:
     """The last task is left out."""
-    run.arrays = {name: array[:-1] if array.ndim > 1 else array for name, array in run.arrays.items()}
+    left = run.arrays["task"] < run.arrays["task"].max()
+    run.arrays = {name: array[..., left] for name, array in run.arrays.items()}
+    run.arrays |= {name: run.arrays[name][:-1] for name in PROTOCOLS}
     run.states.pop(max(run.states))
     run.content["tasks"].pop()
     for name in ("task_names", "task_fingerprints"):
