@@ -164,8 +164,7 @@ def plan_rerun(
         weights=restored_weights(backbone, data_root, known, download=allowed.download),
         dataset=dataset,
         scenario=recorded_stream(scenario, folders, [beside[STREAM]] if STREAM in beside else [], absent),
-        record_path=target,
-        data_root=data_root,
+        record_path=target, data_root=data_root,
         device=device or record.environment.get("device_type", "auto"),
         save_model=False, shares_features=False,  # a rerun must compute everything itself
         probes=tuple(restored_probe(entry, backbone["image_size"], data_root, known) for entry in probes),

@@ -181,7 +181,7 @@ class RunAudit:
                 yield difference(self.one, number, f"{name} counts", right[0].tolist(), right[1].tolist())
             elif not self.tolerance.apart and (differing := int((claimed != now).sum())):
                 yield f"{self.one.name}: task {number}: {differing} {name} predictions differ, with equal counts"
-        fields = ("steps", "gradient_samples", "trainable_parameters", "frozen")
+        fields: tuple[str, ...] = ("steps", "gradient_samples", "trainable_parameters", "frozen")
         fields += () if self.tolerance.apart else ("final_loss",)
         for name in fields:
             claimed, now = getattr(self.one.record.tasks[index], name), getattr(found.entry, name)
