@@ -35,7 +35,7 @@ name: tiny
 dataset: {name: digits, train_per_class: 12, test_per_class: 6}
 scenario: {kind: class_incremental, tasks: 5, order: given}
 backbone: {name: omniglot_vit, weights: bundled, image_size: 32}
-training: {epochs: EPOCHS, batch_size: 6, precision: "32", optimizer: {name: adamw, lr: 0.0005, head_lr: 0.003}}
+training: {epochs: EPOCHS, batch_size: 6, precision: "32", optimizer: {name: adamw, lr: 0.0001, head_lr: 0.0003}}
 seeds: [0]
 methods: {er: {replay: {capacity: 20}}, plain: finetune, means: ncm, fast: lae}
 """
