@@ -122,6 +122,7 @@ def plan_rerun(
     confirmed: Confirmations = NONE,
     allowed: Allowed = NOTHING,
     published: Path | None = None,
+    with_probes: bool = True,
 ) -> RunPlan:
     """Plan the run that the record describes.
 
@@ -135,6 +136,7 @@ def plan_rerun(
             current sources.
         allowed: What the record may cause to be imported or loaded.
         published: The record's file, if sources are published beside it.
+        with_probes: Whether to measure its probes, whose images must be found for that.
 
     Raises:
         UserError: If a plugin has changed, or something that it needs is not available.
@@ -144,7 +146,7 @@ def plan_rerun(
     dataset, scenario = restored_stream(record, allowed.download)
     known = known_benchmarks(*([benchmark] if benchmark else []))
     backbone = record.config["backbone"]
-    probes = record.config.get("probes", [])
+    probes = record.config.get("probes", []) if with_probes else []
     plugins = _plugins_of_now(record, confirmed.of(record))
     folders, beside = allowed.plugins_from, sources_within(published, allowed.plugins_from) if published else {}
     absent = _how_to_allow(published)
@@ -162,8 +164,7 @@ def plan_rerun(
         weights=restored_weights(backbone, data_root, known, download=allowed.download),
         dataset=dataset,
         scenario=recorded_stream(scenario, folders, [beside[STREAM]] if STREAM in beside else [], absent),
-        record_path=target,
-        data_root=data_root,
+        record_path=target, data_root=data_root,
         device=device or record.environment.get("device_type", "auto"),
         save_model=False, shares_features=False,  # a rerun must compute everything itself
         probes=tuple(restored_probe(entry, backbone["image_size"], data_root, known) for entry in probes),

@@ -16,6 +16,7 @@ from clsuite.board.validate.record import read_foreign
 from clsuite.errors import UserError
 from clsuite.records import RunRecord
 from clsuite.records.canonical import sha256_of
+from clsuite.records.order import seed_name
 from clsuite.report.export import by_benchmark, markdown_lines, markdown_text
 from clsuite.report.format import counted, kind_of
 from clsuite.report.summary import summarize
@@ -29,6 +30,9 @@ does: its key, its counts against its predictions, its costs against its plugins
 rows{}.
 After a merge, `clsuite leaderboard build` makes tables and pages. To repeat a row:
 `clsuite leaderboard rerun {}`."""
+
+STATES_LINE = "States: "
+"""Beginning of the line of the text that says where states are, by which the workflow finds them."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ def submit_records(
     plugins_from: Sequence[Path] = (),
     compared: bool = False,
     dry_run: bool = False,
+    states: str = "",
 ) -> Submission:
     """Make a branch with records, beside what is checked out, which does not change.
 
@@ -69,9 +74,11 @@ def submit_records(
         plugins_from: Folders of methods that are files.
         compared: Whether streams are compared with the data.
         dry_run: Make no branch.
+        states: Where the states of the runs are, for their audit: an address or a path; empty if it is not said.
 
     Raises:
-        UserError: If the leaderboard is not in a repository, the branch exists, or git fails.
+        UserError: If the leaderboard is not in a repository, the branch exists, git fails, or `states` is given and a
+            record commits to none.
     """
     top = Path(_git(place.folder, "rev-parse", "--show-toplevel").strip())
     inside = place.folder.resolve().relative_to(top.resolve())
@@ -85,7 +92,8 @@ def submit_records(
         _git(copy, "add", "--", *kept)
         files = tuple(_git(copy, "diff", "--cached", "--name-only", "-z").strip("\0").split("\0"))
         records = [record for file in files if (record := _record(copy / file))]
-        made = _described(outcomes, records, files, compared)
+        _refuse_no_commitment(records, states)
+        made = _described(outcomes, records, files, compared, states)
         if not dry_run:
             _commit(top, copy, made)
     return made
@@ -97,8 +105,27 @@ def _record(path: Path) -> RunRecord | None:
     return None if other or not path.exists() else read_foreign(path)
 
 
+def _refuse_no_commitment(records: Sequence[RunRecord], states: str) -> None:
+    """Check that states are of records that commit to them, and that where they are fits into a line.
+
+    Raises:
+        UserError: If not.
+    """
+    if states and not (states.isprintable() and states.strip() == states):
+        raise UserError("--states must be an address or a path, in one line")
+    if states and (bare := next((record for record in records if record.states is None), None)):
+        raise UserError(
+            f"'{bare.benchmark}/{bare.method}/{seed_name(bare)}' commits to no states: run it with --keep-states, or "
+            "leave out --states"
+        )
+
+
 def _described(
-    outcomes: tuple[Outcome, ...], records: Sequence[RunRecord], files: tuple[str, ...], compared: bool
+    outcomes: tuple[Outcome, ...],
+    records: Sequence[RunRecord],
+    files: tuple[str, ...],
+    compared: bool,
+    states: str,
 ) -> Submission:
     """The branch, the title and the text of a submission."""
     benchmarks = sorted({record.benchmark for record in records})
@@ -109,7 +136,8 @@ def _described(
     checks = CHECKED.format(
         ", and against the data" if compared else "", f"'{some.benchmark}/{some.method}/{some.seed}'"
     )
-    text = "\n".join([*_tables(records), *_machines(records), "", checks])
+    where = ["", f"{STATES_LINE}{states}"] if states else []
+    text = "\n".join([*_tables(records), *_machines(records), "", checks, *where])
     return Submission(outcomes, f"{PREFIX}{'-'.join(benchmarks)[:60]}-{digest}", title, text, files)
 
 

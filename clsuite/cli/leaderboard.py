@@ -79,7 +79,12 @@ def _print_outcomes(places: Sequence[Path], outcomes: Sequence[Outcome], streams
 
 
 def submit(
-    places: Sequence[Path], folder: Path, data_root: Path | None, plugins_from: Sequence[Path], dry_run: bool
+    places: Sequence[Path],
+    folder: Path,
+    data_root: Path | None,
+    plugins_from: Sequence[Path],
+    dry_run: bool,
+    states: str = "",
 ) -> int:
     """Make a branch with records for a pull request, and print its text; returns 1 if a record was refused.
 
@@ -98,8 +103,8 @@ def submit(
     streams = Streams(data_root)
     with loading_bar(make_console(stderr=True)):
         made = submit_records(
-            places, Leaderboard(folder), streams.judge, plugins_from, data_root is not None, dry_run
-        )  # fmt: skip
+            places, Leaderboard(folder), streams.judge, plugins_from, data_root is not None, dry_run, states
+        )
     _print_outcomes(places, made.outcomes, streams)
     if any(item.verdict == "refused" for item in made.outcomes):
         make_console(stderr=True).print("no branch was made: leave the refused records out, or run them again")

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
         ProbeEntry,
         RunRecord,
         ScenarioEntry,
+        StateEntry,
         TaskEntry,
         TrialEntry,
         TuningEntry,
         WithinTaskEntry,
     )
-    from clsuite.records.rescoring import rescore
+    from clsuite.records.rescoring import rescore, row_digest
     from clsuite.records.store import (
         RecordError,
         read_predictions,
@@ -46,6 +47,7 @@ __all__ = [
     "RecordError",
     "RunRecord",
     "ScenarioEntry",
+    "StateEntry",
     "TaskEntry",
     "TrialEntry",
     "TuningEntry",
@@ -60,6 +62,7 @@ __all__ = [
     "record_text",
     "refuse_other_key",
     "rescore",
+    "row_digest",
     "why_untrue",
     "write_predictions",
     "write_record",
@@ -76,6 +79,7 @@ LAZY = {
     "RecordError": "clsuite.records.store",
     "RunRecord": "clsuite.records.record",
     "ScenarioEntry": "clsuite.records.record",
+    "StateEntry": "clsuite.records.record",
     "TaskEntry": "clsuite.records.record",
     "TrialEntry": "clsuite.records.record",
     "TuningEntry": "clsuite.records.record",
@@ -90,6 +94,7 @@ LAZY = {
     "record_text": "clsuite.records.store",
     "refuse_other_key": "clsuite.records.verify",
     "rescore": "clsuite.records.rescoring",
+    "row_digest": "clsuite.records.rescoring",
     "why_untrue": "clsuite.records.verify",
     "write_predictions": "clsuite.records.store",
     "write_record": "clsuite.records.store",

@@ -14,6 +14,7 @@ from clsuite.errors import UserError
 from clsuite.records.atomic import atomic_path
 from clsuite.records.order import run_name
 from clsuite.records.record import RunRecord
+from clsuite.records.state_files import STATES, state_files
 from clsuite.records.store import RecordError, read_record
 from clsuite.records.verify import why_untrue
 
@@ -103,8 +104,9 @@ def _finished(path: Path) -> RunRecord | None:
 
 def _copy(path: Path, place: Path) -> None:
     """Copy a run, its record last, so that a record is only there with all its files."""
-    for suffix in (*BESIDE, ".json"):
-        source, target = path.with_suffix(suffix), place.with_suffix(suffix)
+    states = [(file, place.with_suffix(STATES) / file.name) for file in state_files(path.with_suffix(STATES))]
+    beside = [(path.with_suffix(suffix), place.with_suffix(suffix)) for suffix in (*BESIDE, ".json")]
+    for source, target in [*states, *beside]:
         if source.is_file() and not (target.is_file() and filecmp.cmp(source, target, shallow=False)):
             with atomic_path(target) as temporary:
                 shutil.copyfile(source, temporary)

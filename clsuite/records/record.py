@@ -29,6 +29,8 @@ Operations = Annotated[int, Field(ge=0, lt=10**27)]
 """Floating-point operations, which may exceed 64 bits for a long training."""
 Amount = Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)]
 """Seconds, up to three hundred years, so that tables can show sums of them."""
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 in hexadecimal digits."""
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 """A fraction between 0 and 1."""
 TASK_KNOWN = ("task_incremental", "cross_domain")
@@ -324,6 +326,18 @@ class TuningEntry(_Model):
         return sum({canonical_json(trial.values): trial.seconds for trial in self.trials}.values())
 
 
+class StateEntry(_Model):
+    """The commitment of a run to its state after a task, made before anybody knows which task will be learned again.
+
+    Attributes:
+        state: Hash of the content of the kept state (see `clsuite.stream.kept_states`).
+        predictions: Hash of the predictions after the task, in both protocols.
+    """
+
+    state: Hash
+    predictions: Hash
+
+
 class RunRecord(_Model):
     """One run: one method on one stream with one seed.
 
@@ -333,13 +347,15 @@ class RunRecord(_Model):
         within_task: The accuracy within tasks, if the benchmark asks for it; otherwise absent from the file.
         tuning: How hyperparameters were chosen; absent from the file if there was no search.
         features: What it read from the features that runs share; absent from the file if it read none.
+        states: The commitment to its state after each task, of a run with ``--keep-states``; otherwise absent from the
+            file.
         environment: Library versions, processor, precision, threads, git commit, hash of the backbone as it was loaded
             (that of a file is in the configuration); no host names, no paths.
         error: The traceback or reason if the status is not ``done``.
         predictions: Name of the file beside the record that has the predictions.
     """
 
-    absent = ("within_task", "tuning", "features")
+    absent = ("within_task", "tuning", "features", "states")
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION, strict=True)
     key: str
@@ -355,6 +371,7 @@ class RunRecord(_Model):
     within_task: WithinTaskEntry | None = None
     tuning: TuningEntry | None = None
     features: FeaturesEntry | None = None
+    states: list[StateEntry] | None = None
     tasks: list[TaskEntry] = Field(default_factory=list)
     cost: CostEntry | None = None
     environment: dict[str, Any] = Field(default_factory=dict)

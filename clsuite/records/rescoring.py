@@ -1,6 +1,9 @@
-"""Counts made again from the stored predictions."""
+"""Counts made again from the stored predictions, and hashes of these."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,3 +48,16 @@ def rescore(predictions: dict[str, NDArray[np.integer]]) -> CountsEntry:
         n=np.bincount(task, minlength=tasks).tolist(),
         learned=predictions["learned"].tolist() if "learned" in predictions else None,
     )
+
+
+def row_digest(predictions: Mapping[str, NDArray[np.integer]], row: int) -> str:
+    """SHA-256 of the predictions of one evaluation, in both protocols, whatever integers they are stored in.
+
+    Args:
+        predictions: As in `rescore`.
+        row: The evaluation: 0 before any training, ``i`` after the i-th task.
+    """
+    content = sha256()
+    for name in ("class_incremental", "task_aware"):
+        content.update(predictions[name][row].astype("<i8").tobytes())
+    return content.hexdigest()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clsuite.errors import UserError
 from clsuite.records import RecordError, RunRecord, read_record, why_untrue
+from clsuite.records.state_files import STATES, remove_states
 from clsuite.runner.claims import STALE_AFTER
 from clsuite.runner.executor import Executor, Listener
 from clsuite.runner.manifest import write_manifest
@@ -79,6 +80,8 @@ def scan_results(plans: Sequence[RunPlan], warn: Warn) -> BenchStatus:
             status.done[plan.record_path] = record
             if plan.save_model and not plan.beside(".pt").exists():
                 warn(f"{plan.name} is done, but without its model: add --force to train it again")
+            if plan.keep_states and record.states is None:
+                warn(f"{plan.name} is done, but without its states: add --force to train it again")
     return status
 
 
@@ -159,6 +162,8 @@ def forget(plans: Sequence[RunPlan]) -> BenchStatus:
             checkpoint.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"cannot remove '{checkpoint}': {error.strerror or error}") from error
+    for plan in plans:
+        remove_states(plan.beside(STATES))
     return BenchStatus(plans, {})
 
 

@@ -33,6 +33,7 @@ from clsuite.probes.probes import make_probes
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import CostEntry, FeaturesEntry, RunRecord, reason_of, write_predictions, write_record
 from clsuite.records.curves import curve_arrays
+from clsuite.records.state_files import STATES
 from clsuite.runner.build import build_learner
 from clsuite.runner.environment import describe_environment
 from clsuite.runner.model_file import save_model
@@ -44,6 +45,7 @@ from clsuite.scenarios import Scenario
 from clsuite.scenarios.spec import FromAvalanche, OwnScenario
 from clsuite.scenarios.validation import judged_on_validation
 from clsuite.stream.checkpoint import UnfitCheckpointError
+from clsuite.stream.kept_states import KeptStates
 from clsuite.stream.listener import StreamListener
 from clsuite.stream.loop import Stream
 from clsuite.stream.trainer import Report, find_device
@@ -158,6 +160,7 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
         curve_points=plan.curve_points,
         checkpoint_minutes=plan.checkpoint_minutes,
         shared=shared_features(learner.backbone, config["backbone"]["name"]) if plan.shares_features else None,
+        kept=KeptStates(plan.beside(STATES), plan.pending.key) if plan.keep_states else None,
     )
 
 
@@ -221,7 +224,8 @@ def _finished(plan: RunPlan, stream: Stream) -> RunRecord:
             "tasks": stream.tasks,
             "probes": stream.probes.entries(),
             "within_task": stream.within_task.entry() if stream.within_task else None,
-            "cost": _cost(stream),
+            "cost": cost_of(stream),
+            "states": stream.kept.entries if stream.kept else None,
             "features": _taken(stream),
             "predictions": plan.beside(".npz").name,
         }
@@ -240,7 +244,8 @@ def _taken(stream: Stream) -> FeaturesEntry | None:
     )
 
 
-def _cost(stream: Stream) -> CostEntry:
+def cost_of(stream: Stream) -> CostEntry:
+    """The cost of a finished run."""
     learner = stream.learner
     parameters = list(learner.parameters())
     flops = forward_flops(learner.backbone, stream.scenario.table.images.shape[-1])
@@ -249,13 +254,13 @@ def _cost(stream: Stream) -> CostEntry:
         peak_memory_bytes=_peak_memory(stream.device),
         total_parameters=sum(parameter.numel() for parameter in parameters),
         trainable_parameters=max(task.trainable_parameters or 0 for task in stream.tasks),
-        stored_bytes={kind: size for plugin in learner.plugins for kind, size in _stored(plugin).items()},
+        stored_bytes={kind: size for plugin in learner.plugins for kind, size in stored_by(plugin).items()},
         forward_flops_per_image=flops,
         training_flops=3 * flops * samples,
     )
 
 
-def _stored(plugin: Plugin) -> dict[str, int]:
+def stored_by(plugin: Plugin) -> dict[str, int]:
     """What a plugin says that it stores.
 
     Raises:

@@ -60,6 +60,7 @@ class PlannedRun(Spec):
     plugins: tuple[str, ...]
     curve_points: int = Field(default=CURVE_POINTS, ge=0)
     save_model: bool = False
+    keep_states: bool = False
     devices: int = Field(default=1, ge=1)
     checkpoint_minutes: float | None = Field(default=None, gt=0)
     log: Trackers = ()
@@ -142,6 +143,7 @@ def make_manifest(plans: Sequence[RunPlan]) -> Manifest:
         run = PlannedRun(
             method=pending.method, seed=pending.seed, key=pending.key, config=config, plugins=tuple(entries),
             scenario=pending.scenario.fingerprint, curve_points=plan.curve_points, save_model=plan.save_model,
+            keep_states=plan.keep_states,
             devices=plan.devices,
             checkpoint_minutes=plan.checkpoint_minutes,
             log=plan.trackers,
@@ -304,6 +306,7 @@ class Restorer:
             data_root=self.data_root,
             device=self.device,
             save_model=run.save_model,
+            keep_states=run.keep_states,
             curve_points=run.curve_points,
             devices=run.devices,
             checkpoint_minutes=run.checkpoint_minutes,

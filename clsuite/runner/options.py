@@ -122,6 +122,11 @@ class RunOptions(Spec):
         "CLSUITE_LOG or the benchmark",
     )
     save_model: bool = Field(default=False, description="save each trained model beside its record")
+    keep_states: bool = Field(
+        default=False,
+        description="keep the state after each task beside the record, and its hash in it, so that others can audit "
+        "the run by learning single tasks again (`clsuite leaderboard audit`)",
+    )
     no_feature_store: bool = Field(
         default=False,
         description="compute all features in each run: neither use features that other runs have stored, nor store any",
@@ -171,6 +176,29 @@ class BenchOptions(RunOptions):
     )
 
 
+class AuditOptions(Spec):
+    """Options of an audit: how much of some runs is repeated."""
+
+    share: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="share of the cost of rerunning all that is spent; more if one task of each method costs more",
+    )
+    seed: Seed | None = Field(
+        default=None, description="seed of the draw, to repeat an audit; by default one that nobody can foresee"
+    )
+    images: int = Field(
+        default=20, ge=1, description="least number of test images of each evaluation that are predicted again"
+    )
+    steps: int = Field(
+        default=3,
+        ge=1,
+        le=10,
+        description="number of steps at the beginning of a task of each run whose losses are computed again",
+    )
+
+
 class RunKeywords(TypedDict, total=False):
     """The options of `clsuite.run` for editors and type checkers; `BenchOptions` describes them."""
 
@@ -185,6 +213,7 @@ class RunKeywords(TypedDict, total=False):
     curve_points: int
     log: str | Sequence[str] | None
     save_model: bool
+    keep_states: bool
     no_feature_store: bool
     timeout: float | None
     debug: bool

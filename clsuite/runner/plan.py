@@ -55,6 +55,7 @@ class RunPlan:
         files: The files of its user-defined classes, by their source.
         shares_features: Whether it may use features that other runs have stored, and store its own for them.
         checkpoint_minutes: Minutes after which the state is saved within a task too; None never does.
+        keep_states: Whether it keeps its state after each task.
         trackers: The trackers that receive what it measures.
         trackers_later: Whether it only writes its journal, which the caller hands to the trackers.
     """
@@ -75,6 +76,7 @@ class RunPlan:
     files: Mapping[str, str] = field(default_factory=dict)
     checkpoint_minutes: float | None = None
     shares_features: bool = True
+    keep_states: bool = False
     trackers: tuple[str, ...] = ()
     trackers_later: bool = False
 
@@ -209,6 +211,7 @@ def _plan(
         files={**bound.files, **method.files},
         checkpoint_minutes=method.training.checkpoint_minutes,
         shares_features=not options.no_feature_store,
+        keep_states=options.keep_states,
     )
 
 

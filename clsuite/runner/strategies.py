@@ -35,6 +35,7 @@ def check_loop(plugins: Sequence[Named], training: TrainingSpec, options: RunOpt
             f"training.accumulate: {training.accumulate}": (training.accumulate > 1, "it passes batches whole"),
             f"--devices {options.devices}": (options.devices > 1, "it trains on one device"),
             "--save-model": (options.save_model, "a strategy cannot be saved"),
+            "--keep-states": (options.keep_states, "it cannot be continued between two tasks"),
         }
         for what, (is_asked, reason) in asked.items():
             if is_asked:

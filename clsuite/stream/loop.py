@@ -29,8 +29,10 @@ from clsuite.stream.checkpoint import UnfitCheckpointError
 from clsuite.stream.clock import Clock, Spent
 from clsuite.stream.curves import TrainingCurves
 from clsuite.stream.evaluation import AccuracyMatrix
+from clsuite.stream.kept_states import KeptStates
 from clsuite.stream.listener import StreamListener, sent_to
 from clsuite.stream.rounds import train_task
+from clsuite.stream.stream_state import restore_stream, stream_state
 from clsuite.stream.task_checkpoint import TaskCheckpoint, UnfitStateError, task_path
 from clsuite.stream.trainer import ProgressReporter, Report, make_trainer
 from clsuite.stream.within_task import WithinTask
@@ -58,6 +60,7 @@ class Stream:
         curve_points: Maximum number of points of each training curve in a task.
         checkpoint_minutes: Minutes between checkpoints within a task; None writes none.
         shared: Features on disk that runs share; None computes all features.
+        kept: Keeps the state after each task; None keeps none.
         tasks: Costs of each finished task.
         matrix: The accuracy matrix so far.
         within_task: The accuracy within tasks so far, if it is measured.
@@ -79,6 +82,7 @@ class Stream:
     curve_points: int = CURVE_POINTS
     checkpoint_minutes: float | None = None
     shared: SharedFeatures | None = None
+    kept: KeptStates | None = None
     tasks: list[TaskEntry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -100,27 +104,44 @@ class Stream:
         """
         from_memory = any(plugin.traits.from_memory for plugin in self.learner.plugins)
         check_single_pass(self.scenario.kind, self.learner.options.epochs, from_memory)
-        self.learner.to(self.device)
-        keep_images(self.scenario.table.images, self.device)
+        self._move()
         state = self._saved()
         if state is None:
             self._read_before()
-        self.learner.start(self.scenario)
-        self.learner.log_to = self.curves.log
-        if self.learner.options.compile:
-            check_compiler(self.device)
-            compile_blocks(self.learner.backbone.model)
+        self._start()
         done = 0 if state is None else self._resume(state)
         if self.listener is not None:
             self.learner.log_to = sent_to(self.curves.log, self.listener.on_value)
             self.listener.on_stream_begin(self)
         for task in self.scenario.tasks[done:]:
             self._learn(task)
-            if task is not self.scenario.tasks[-1]:
-                self.learner.leave_task(task)
+            self._leave(task)
             self._save(task.index + 1)
             if self.learner.together is not None:
                 self.learner.together.wait()
+
+    def _move(self) -> None:
+        """Move the learner, and the images if there is room for them, to the device."""
+        self.learner.to(self.device)
+        keep_images(self.scenario.table.images, self.device)
+
+    def _start(self) -> None:
+        """Prepare the learner for the stream."""
+        self.learner.start(self.scenario)
+        self.learner.log_to = self.curves.log
+        if self.learner.options.compile:
+            check_compiler(self.device)
+            compile_blocks(self.learner.backbone.model)
+
+    def _leave(self, task: Task) -> None:
+        """Leave a task unless it is the last one, and keep its state."""
+        kept = None if self._is_further_rank else self.kept
+        if kept is not None:
+            kept.remember_evaluated(self.learner, task.index + 1)
+        if task is not self.scenario.tasks[-1]:
+            self.learner.leave_task(task)
+        if kept is not None:
+            kept.keep(self.learner, task.index + 1, self.matrix.arrays())
 
     @property
     def _is_further_rank(self) -> bool:
@@ -128,12 +149,17 @@ class Stream:
         return self.learner.together is not None and self.learner.together.rank > 0
 
     def _read_before(self) -> None:
-        """Fill the first row and measure the probes, with the pre-trained backbone and an untrained head."""
+        """Fill the first row and measure the probes, before any training."""
+        plain = self._untrained()
+        self._evaluate(plain, make_trainer(plain.options, self.device, [self.matrix]), 0)
+        plain.leave_backbone()
+
+    def _untrained(self) -> Learner:
+        """The pre-trained backbone with an untrained head."""
         plain = learner_before(self.learner)
         plain.start(self.scenario)
         plain.begin_task(self.scenario.tasks[0], may_train=False)
-        self._evaluate(plain, make_trainer(plain.options, self.device, [self.matrix]), 0)
-        plain.leave_backbone()
+        return plain
 
     def _learn(self, task: Task) -> None:
         L.seed_everything(derive_seed(self.learner.seed, "task", task.index), verbose=False)
@@ -192,8 +218,8 @@ class Stream:
         for recorder in recorders:
             recorder.begin()
         self.curves.begin(task.index)
-        listeners = [self.listener] if self.listener else []
-        return [*self.learner.plugins, self.matrix, *recorders, *self.observers, self.curves, *listeners, *last]
+        more = [*([self.kept.begin()] if self.kept else []), *([self.listener] if self.listener else [])]
+        return [*self.learner.plugins, self.matrix, *recorders, *self.observers, self.curves, *more, *last]
 
     def _report_done(self, task: Task) -> None:
         tasks = len(self.scenario.tasks)
@@ -208,6 +234,7 @@ class Stream:
         if minutes is None and not path.exists():
             return None
         recorders = {"curves": self.curves, **({"within": self.within_task} if self.within_task else {})}
+        recorders |= {"losses": self.kept.losses} if self.kept else {}
         identity = f"{self.identity} task {task.index}"
         saving = self.listener.before_checkpoint if self.listener else None
         return TaskCheckpoint(path, minutes, identity, self.learner, recorders, saving)
@@ -247,28 +274,19 @@ class Stream:
 
     def _saved(self) -> dict[str, Any] | None:
         state = checkpoint.load(self.checkpoint_path) if self.checkpoint_path else None
-        return state if state is not None and state.get("identity") == self.identity else None
+        if state is None or state.get("identity") != self.identity:
+            return None
+        if self.kept is not None and state.get("kept") is None:
+            warn_of("the interrupted run kept no states: it begins again from the start, to keep all", InputWarning)
+            return None
+        return state
 
     def _resume(self, state: dict[str, Any]) -> int:
         try:
-            return self._restore(state)
+            return restore_stream(self, state)
         except Exception as error:  # a state of another version, or a plugin's own method, may raise any error
             assert self.checkpoint_path is not None
             raise UnfitCheckpointError(self.checkpoint_path, error) from error
-
-    def _restore(self, state: dict[str, Any]) -> int:
-        checkpoint.load_learner_state(self.learner, state["learner"])
-        self.learner.to(self.device)
-        self.matrix.load_state_dict(state["matrix"])
-        self.probes.load_state_dict(state["probes"])
-        if self.within_task:
-            self.within_task.load_state_dict(state["within_task"])
-        self.curves.load_state_dict(state.get("curves", {}))
-        self.tasks = [TaskEntry(**entry) for entry in state["tasks"]]
-        taken = state.get("taken", {"images": 0, "seconds": 0.0, "spent": (0.0, 0.0)})
-        self.taken.images, self.taken.seconds, self.taken_seconds = taken["images"], taken["seconds"], taken["spent"]
-        torch.set_rng_state(state["rng"])
-        return len(self.tasks)
 
     def _save(self, tasks: int) -> None:
         if self.checkpoint_path is None or self._is_further_rank:
@@ -276,19 +294,8 @@ class Stream:
         if tasks == len(self.scenario.tasks):
             task_path(self.checkpoint_path).unlink(missing_ok=True)
             return
-        state: dict[str, Any] = {
-            "identity": self.identity,
-            "learner": checkpoint.learner_state(self.learner, tasks),
-            "matrix": self.matrix.state_dict(),
-            "probes": self.probes.state_dict(),
-            "within_task": self.within_task.state_dict() if self.within_task else None,
-            "curves": self.curves.state_dict(),
-            "tasks": [entry.model_dump() for entry in self.tasks],
-            "taken": {"images": self.taken.images, "seconds": self.taken.seconds, "spent": self.taken_seconds},
-            "rng": torch.get_rng_state(),
-        }
         try:
-            checkpoint.save(state, self.checkpoint_path)
+            checkpoint.save(stream_state(self, tasks), self.checkpoint_path)
         except UserError as error:
             warn_of(f"{error}. The run continues, but cannot be resumed at this task.", InputWarning)
         task_path(self.checkpoint_path).unlink(missing_ok=True)

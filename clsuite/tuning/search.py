@@ -121,6 +121,7 @@ class Search:
             "methods": (),
             "limit_tasks": self.tasks,
             "save_model": False,
+            "keep_states": False,
             "eval_every": None,
             "on_validation": True,
         }

@@ -12,6 +12,7 @@ from clsuite.board.files import build, check
 from clsuite.board.layout import Leaderboard
 from clsuite.board.publish import add_records
 from clsuite.cli.main import main
+from clsuite.records import StateEntry
 
 
 def git(folder: Path, *words: str) -> str:
@@ -103,6 +104,17 @@ def test_no_branch_is_made_with_a_refused_record(
     assert "refused: " in said.err
     assert "no branch was made" in said.err
     assert branches(clone) == ["main"]
+
+
+def test_the_text_says_where_states_are(clone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = StateEntry(state="0" * 64, predictions="1" * 64)
+    write_run(tmp_path / "runs", "mine", 1, 0.9, states=[entry] * 3)
+    assert submit(clone, tmp_path / "runs", "--dry-run", "--states", "https://example.org/s.tar") == 0
+    assert "\nStates: https://example.org/s.tar\n" in capsys.readouterr().out
+    write_run(tmp_path / "runs", "mine", 2, 0.9)
+    assert submit(clone, tmp_path / "runs", "--dry-run", "--states", "https://example.org/s.tar") == 2
+    assert "'tiny/mine/2' commits to no states" in capsys.readouterr().err
+    assert submit(clone, tmp_path / "runs", "--dry-run", "--states", "a\nb") == 2
 
 
 def test_what_is_no_repository_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "limit_tasks: 2, training: {epochs: 1}, seeds: [0, 1], methods: {ncm: ncm}}"
     )
     spec, path = load_benchmark(str(folder / "tiny.yaml"))
-    for plan in make_plan(spec, path.parent, RunOptions(out=folder / "runs", device="cpu")):
+    for plan in make_plan(spec, path.parent, RunOptions(out=folder / "runs", device="cpu", keep_states=True)):
         assert execute(plan, lambda event: None).status == "done"
     return folder / "runs"
 
@@ -40,8 +40,8 @@ def halves(done: Path, tmp_path: Path) -> tuple[Path, Path]:
     record = next(first.rglob("seed1-*.json"))
     write_record(read_record(record).model_copy(update={"status": "failed", "error": "no"}), record)
     record.with_suffix(".npz").unlink()
-    for path in second.rglob("seed0-*"):
-        path.unlink()
+    for path in list(second.rglob("seed0-*")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     return first, second
 
 

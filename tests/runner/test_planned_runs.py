@@ -44,7 +44,8 @@ def plans(tmp_path: Path) -> list[RunPlan]:
     path = tmp_path / "home" / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY))
     spec, path = load_benchmark(str(path))
-    return make_plan(spec, path.parent, RunOptions(out=tmp_path / "runs", curve_points=7, save_model=True, devices=2))
+    given = RunOptions(out=tmp_path / "runs", curve_points=7, save_model=True, keep_states=True, devices=2)
+    return make_plan(spec, path.parent, given)
 
 
 def test_a_plan_is_restored_as_it_was(plans: list[RunPlan], tmp_path: Path) -> None:
@@ -64,6 +65,7 @@ def test_a_plan_is_restored_as_it_was(plans: list[RunPlan], tmp_path: Path) -> N
             "scenario",
             "probes",
             "save_model",
+            "keep_states",
             "curve_points",
             "devices",
         ):

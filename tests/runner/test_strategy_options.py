@@ -45,6 +45,7 @@ def test_a_benchmark_names_strategies_as_the_command_line_does(tmp_path: Path) -
     [
         ({"devices": 2}, "cannot do --devices 2: it trains on one device"),
         ({"save_model": True}, "cannot do --save-model: a strategy cannot be saved"),
+        ({"keep_states": True}, "cannot do --keep-states: it cannot be continued between two tasks"),
         ({"training": {"head": "cosine"}}, "cannot do training.head: cosine"),
         ({"training": {"loss": "local"}}, "cannot do training.loss: local"),
         ({"training": {"precision": "16"}}, "cannot do training.precision: 16"),

@@ -32,7 +32,8 @@ def _arguments(parser: ArgumentParser) -> None:
     training_arguments(parser)
     add_options(parser, BenchOptions, "settings", "limit_tasks", "eval_every", "curve_points", "log")
     add_options(parser, BenchOptions, "jobs", "executor", "executor_options")
-    add_options(parser, BenchOptions, "timeout", "save_model", "no_feature_store", "debug", "force")
+    add_options(parser, BenchOptions, "timeout", "save_model", "keep_states", "no_feature_store")
+    add_options(parser, BenchOptions, "debug", "force")
     add_options(parser, BenchOptions, "stale_after")
     add("--plan-only", action="store_true", help="only write a plan of the runs, for workers: clsuite work OUT")
     leave = "return at once, and leave the runs to a process without a terminal or to jobs of Slurm"
@@ -131,6 +132,7 @@ COMMAND = Command(
         "clsuite bench my.yaml --data-root data --out runs --dry-run",
         "clsuite bench my.yaml --devices 2",
         "clsuite bench quickstart --limit-tasks 2 --epochs 1 --methods finetune --save-model",
+        "clsuite bench quickstart --methods replay --keep-states",
         "clsuite bench quickstart --plan-only --out runs && clsuite work runs",
         "clsuite bench quickstart --detach && clsuite status runs --watch",
         "clsuite bench quickstart --set seeds=[0] --print-config > mine.yaml",

@@ -15,6 +15,7 @@ from clsuite.cli.commands.base import (
     allowed_by,
     allowing_arguments,
     flag,
+    given_options,
 )
 
 SUMMARIES = {
@@ -23,17 +24,20 @@ SUMMARIES = {
     "build": "generate the README, the page, the CSV and the JSON from the published records",
     "check": "generate everything in memory, and fail if a published file differs or a row was lost",
     "rerun": "repeat published runs from their records alone, and compare the counts",
+    "audit": "check submitted records by sampling: learn some tasks again from stored states, and compare",
     "confirm": "run a short canary of each stale method with the sources of its rows, from the repository's history, "
     "and with the current sources; if all counts are equal, the rows are current again",
 }
 EXAMPLES = (
     "clsuite leaderboard add runs/quickstart --data-root data",
     "clsuite leaderboard submit runs/quickstart/my_method --data-root data --dry-run",
+    "clsuite leaderboard submit runs/quickstart/my_method --states https://example.org/states.tar",
     "clsuite leaderboard build && clsuite leaderboard check",
     "clsuite leaderboard build --drop quickstart/ncm/0",
     "clsuite leaderboard rerun quickstart/replay/0",
     "clsuite leaderboard rerun 'pacs/*/0' --data-root data",
     "clsuite leaderboard rerun 'quickstart/**' --dry-run",
+    "clsuite leaderboard audit runs/quickstart/my_method --states runs --share 0.1",
     "clsuite leaderboard confirm ncm 'quickstart/*/0'",
 )
 
@@ -73,6 +77,11 @@ def _submit_arguments(parser: ArgumentParser) -> None:
         "--plugins-from", type=PATH, action="append", default=[], metavar="FOLDER",
         help="a folder (may be given again) of methods that are files: submitted with their rows, and not run",
     )  # fmt: skip
+    add(
+        "--states", type=str, default="", metavar="URL_OR_PATH",
+        help="where the states of the runs are (--keep-states), which the text then says, for their audit: the address "
+        "of a tar file, or a path",
+    )  # fmt: skip
     add("--dry-run", action="store_true", help="check the records and show the text, but make no branch")
 
 
@@ -101,6 +110,18 @@ def _rerun_arguments(parser: ArgumentParser) -> None:
     allowing_arguments(parser)
 
 
+def _audit_arguments(parser: ArgumentParser) -> None:
+    from clsuite.runner.options import AuditOptions
+
+    add = parser.add_argument
+    add("records", type=PATH, nargs="+", help="records, or folders with records at any depth")
+    add("--states", type=PATH, help="folder with the states of the runs, at any depth; by default beside the records")
+    add_options(parser, AuditOptions, "share", "seed", "images", "steps")
+    add("--data-root", type=PATH, help="folder of data and weights")
+    add("--device", type=DEVICE, help="cpu, cuda, ...; by default the kind that the runs were made on")
+    allowing_arguments(parser)
+
+
 def _confirm_arguments(parser: ArgumentParser) -> None:
     from clsuite.runner.options import BenchOptions
 
@@ -123,13 +144,15 @@ ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
     "build": _build_arguments,
     "check": _no_arguments,
     "rerun": _rerun_arguments,
+    "audit": _audit_arguments,
     "confirm": _confirm_arguments,
 }
 
 
 def _run(arguments: Namespace) -> int:
     from clsuite.cli import leaderboard
-    from clsuite.runner.options import BenchOptions, checked
+    from clsuite.cli.audit import audit
+    from clsuite.runner.options import AuditOptions, BenchOptions, checked
 
     folder, root = arguments.folder, getattr(arguments, "data_root", None)
     if arguments.action == "add":
@@ -137,7 +160,9 @@ def _run(arguments: Namespace) -> int:
             arguments.records, folder, root, arguments.replace, arguments.stale, arguments.plugins_from
         )
     if arguments.action == "submit":
-        return leaderboard.submit(arguments.records, folder, root, arguments.plugins_from, arguments.dry_run)
+        return leaderboard.submit(
+            arguments.records, folder, root, arguments.plugins_from, arguments.dry_run, arguments.states
+        )
     if arguments.action == "build":
         return leaderboard.build(folder, arguments.drop)
     if arguments.action == "rerun":
@@ -149,6 +174,11 @@ def _run(arguments: Namespace) -> int:
             arguments.benchmark,
             allowed_by(arguments),
             arguments.dry_run,
+        )
+    if arguments.action == "audit":
+        options = checked(AuditOptions, given_options(arguments, AuditOptions), flag)
+        return audit(
+            arguments.records, folder, arguments.states, root, arguments.device, allowed_by(arguments), options
         )
     if arguments.action == "confirm":
         jobs = checked(BenchOptions, {"jobs": arguments.jobs}, flag).jobs

@@ -36,6 +36,7 @@ def _arguments(parser: ArgumentParser) -> None:
         TuneOptions,
         limit_tasks="use only the first tasks of the stream in the final runs",
         save_model="save the model of each final run beside its record",
+        keep_states="keep the state after each task of each final run, and its hash in the record, for audits",
         debug="do trials and runs in this process, one after another, so that breakpoint() and pdb work",
     )
 

@@ -133,9 +133,12 @@ def keep_weights(plan: RunPlan, content: bytes) -> None:
 
 
 def away(plan: RunPlan) -> RunPlan:
-    """The plan with its files in a local folder, in which a restarted run finds its checkpoint."""
+    """The plan with its files in a local folder, in which a restarted run finds its checkpoint.
+
+    States are not kept there: all of them together may be larger than what can be sent.
+    """
     folder = cache_folder() / "runs" / plan.pending.key
-    return replace(plan, record_path=folder / "run" / plan.record_path.name, trackers_later=True)
+    return replace(plan, record_path=folder / "run" / plan.record_path.name, trackers_later=True, keep_states=False)
 
 
 def files_of(plan: RunPlan) -> dict[str, bytes]:
