@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,9 +42,9 @@ class ClassifierRows:
         Raises:
             UserError: If the weights have no classifier, or one for other classes.
         """
-        from timm.data import ImageNetInfo
+        from timm.data.imagenet_info import ImageNetInfo
 
-        info = ImageNetInfo(spec.classes)
+        info: Any = ImageNetInfo(spec.classes)
         given = state.get(WEIGHT)
         if given is None or len(given) != info.num_classes():
             found = "none" if given is None else f"one for {len(given)}"
@@ -61,11 +62,11 @@ class ClassifierRows:
         return (1 - (texts * self.rows[chosen]).sum(dim=1)).mean()
 
 
-def _texts(info: object, index: int, spec: ClassifierSpec) -> list[str]:
+def _texts(info: Any, index: int, spec: ClassifierSpec) -> list[str]:
     """All captions of a class: its names in all templates, and its definition alone and after its first name."""
     from open_clip import IMAGENET_CLASSNAMES
 
-    described: str = info.index_to_description(index, detailed=True)  # type: ignore[attr-defined]
+    described: str = info.index_to_description(index, detailed=True)
     lemmas, _, definition = described.partition(": ")
     curated = [IMAGENET_CLASSNAMES[index]] if spec.classes == "imagenet-1k" else []
     names = list(dict.fromkeys([*curated, *lemmas.split(", ")]))

@@ -10,7 +10,7 @@ import torch
 from colored_squares import quiet, recipe
 from colored_squares import root as root  # a fixture
 from safetensors.torch import load_file
-from timm.data import ImageNetInfo
+from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor
 
 from clsuite.backbones.clip import ClipBackbone, build_clip
