@@ -20,10 +20,11 @@ class Captions:
             backbone.tokenize([template.replace("{}", name) for name in own for template in templates]) for own in names
         ]
 
-    def draw(self, generator: torch.Generator) -> Tensor:
-        """Draw captions; returns tokens ``[classes, context length]``."""
-        drawn = [int(torch.randint(len(tokens), (1,), generator=generator)) for tokens in self._tokens]
-        return torch.stack([tokens[index] for tokens, index in zip(self._tokens, drawn, strict=True)])
+    def draw(self, generator: torch.Generator, classes: Sequence[int] | None = None) -> Tensor:
+        """Draw a caption of each of some classes (None: of all); returns tokens ``[classes, context length]``."""
+        chosen = self._tokens if classes is None else [self._tokens[label] for label in classes]
+        drawn = [int(torch.randint(len(tokens), (1,), generator=generator)) for tokens in chosen]
+        return torch.stack([tokens[index] for tokens, index in zip(chosen, drawn, strict=True)])
 
 
 def class_contrastive_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from clsuite.data.datasets import locate
 from clsuite.errors import UserError
 from clsuite.learner.features import compute_features
 from clsuite.pretrain.captions import Captions, class_contrastive_loss
+from clsuite.pretrain.classifier_rows import ClassifierRows
 from clsuite.pretrain.clip_spec import ClipPretrainSpec
 from clsuite.pretrain.named_images import HeldOut, NamedImages, Rows, hold_out, read_named_images
 from clsuite.records import atomic_path
@@ -52,11 +53,15 @@ def pretrain_clip(spec: ClipPretrainSpec, data_root: Path | None, out: Path, rep
     torch.set_num_threads(spec.threads)
     torch.manual_seed(spec.seed)
     tower = locate(spec.image_tower, data_root)
-    backbone, untouched = _start(spec, tower)
+    given = _read(tower)
+    backbone, untouched = _start(spec, tower, given)
     data = read_named_images(locate(spec.images, data_root), spec.names, spec.image_size, report)
     parts = hold_out(data.labels, spec.held_out_images, spec.held_out_classes, spec.seed)
     started = time.perf_counter()
-    history = _train(spec, backbone, data, parts, report)
+    rows = None
+    if spec.classifier is not None:
+        rows = ClassifierRows(backbone, given, spec.classifier, {data.folders[label] for label in parts.unseen_classes})
+    history = _train(spec, backbone, data, parts, rows, report)
     seconds = time.perf_counter() - started
     state = {name: value.half() for name, value in {**clip_state(backbone, _native(backbone)), **untouched}.items()}
     trained = _as_written(spec, state)
@@ -90,7 +95,14 @@ def _native(backbone: ClipBackbone) -> int:
     return int(backbone.clip.visual.trunk.default_cfg["input_size"][-1])
 
 
-def _start(spec: ClipPretrainSpec, tower: Path) -> tuple[ClipBackbone, dict[str, Tensor]]:
+def _read(tower: Path) -> dict[str, Tensor]:
+    try:
+        return dict(read_state_dict(str(tower), weights_only=True))
+    except Exception as error:  # the file may be anything
+        raise UserError(f"cannot read the weights '{tower}': {' '.join(str(error).split())[:300]}") from error
+
+
+def _start(spec: ClipPretrainSpec, tower: Path, given: dict[str, Tensor]) -> tuple[ClipBackbone, dict[str, Tensor]]:
     """The CLIP with its image tower loaded, at the recipe's image size; and the tower's weights if it is locked."""
     backbone = build_clip(_backbone_spec(spec), Weights("random"))
     visual: Any = backbone.clip.visual
@@ -98,7 +110,7 @@ def _start(spec: ClipPretrainSpec, tower: Path) -> tuple[ClipBackbone, dict[str,
         raise UserError(f"model '{spec.model}' has no timm image tower: take one such as open_clip:lit_vit_tiny")
     visual.set_input_size(_native(backbone))
     try:
-        state = checkpoint_filter_fn(read_state_dict(str(tower), weights_only=True), visual.trunk)
+        state = checkpoint_filter_fn(dict(given), visual.trunk)
         visual.trunk.load_state_dict({name: v for name, v in state.items() if not name.startswith("head.")})
     except Exception as error:  # the file may be anything
         detail = " ".join(str(error).split())[:300]
@@ -110,9 +122,17 @@ def _start(spec: ClipPretrainSpec, tower: Path) -> tuple[ClipBackbone, dict[str,
 
 
 def _train(
-    spec: ClipPretrainSpec, backbone: ClipBackbone, data: NamedImages, parts: HeldOut, report: Report
+    spec: ClipPretrainSpec,
+    backbone: ClipBackbone,
+    data: NamedImages,
+    parts: HeldOut,
+    rows: ClassifierRows | None,
+    report: Report,
 ) -> History:
-    """Minimize the contrastive loss; features are computed only once if the image tower is locked."""
+    """Minimize the contrastive loss, and that of the classifier's rows if there are any.
+
+    Features of images are computed only once if the image tower is locked.
+    """
     generator = torch.Generator().manual_seed(spec.seed)
     captions = Captions(backbone, [data.names[label] for label in parts.classes], spec.templates)
     position = {int(label): index for index, label in enumerate(parts.classes)}
@@ -126,16 +146,18 @@ def _train(
     history: History = []
     for epoch in range(1, spec.epochs + 1):
         total = 0.0
-        for rows in torch.split(torch.randperm(len(targets), generator=generator), spec.batch_size):
-            images = fixed[rows] if fixed is not None else _encode(backbone, data, parts.train[rows.numpy()])
+        for batch in torch.split(torch.randperm(len(targets), generator=generator), spec.batch_size):
+            images = fixed[batch] if fixed is not None else _encode(backbone, data, parts.train[batch.numpy()])
             texts = backbone.encode_tokens(captions.draw(generator))
-            loss = class_contrastive_loss(backbone.logits(images, texts), targets[rows])
+            loss = class_contrastive_loss(backbone.logits(images, texts), targets[batch])
+            if rows is not None and spec.classifier is not None:
+                loss = loss + spec.classifier.weight * rows.loss(backbone, generator)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             schedule.step()
-            total += loss.item() * len(rows)
+            total += loss.item() * len(batch)
         history.append({"epoch": epoch, "loss": round(total / len(targets), 4)})
         report(f"epoch {epoch}, loss {history[-1]['loss']:g}")
     return history
@@ -162,7 +184,7 @@ def _measure(
         "held_out_classes_among_all": zero_shot_accuracy(backbone, data, parts.unseen, everything),
     }
     for name, folder in spec.probes.items():
-        probe = read_named_images(locate(folder, data_root), None, spec.image_size, report)
+        probe = read_named_images(locate(folder, data_root), spec.probe_names.get(name), spec.image_size, report)
         rows = torch.arange(len(probe.labels)).numpy()
         figures[name] = zero_shot_accuracy(backbone, probe, rows, list(range(len(probe.names))))
     return figures

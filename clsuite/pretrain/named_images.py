@@ -27,11 +27,13 @@ class NamedImages:
         images: uint8 ``[N, 3, S, S]``.
         labels: int64 ``[N]``.
         names: Names of each class, the most common first.
+        folders: Name of the folder of each class.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     names: tuple[tuple[str, ...], ...]
+    folders: tuple[str, ...]
 
     @property
     def first_names(self) -> list[str]:
@@ -81,7 +83,8 @@ def read_named_images(folder: Path, names_file: str | None, size: int, report: C
     report(f"decoding {len(found)} images of {len(classes)} classes from {folder.name}")
     images = np.stack([decode(file, size) for _, file in found])
     labels = np.array([label for label, _ in found], dtype=np.int64)
-    return NamedImages(images, labels, tuple(known[path.name] for path in classes))
+    folders = tuple(path.name for path in classes)
+    return NamedImages(images, labels, tuple(known[name] for name in folders), folders)
 
 
 def hold_out(labels: NDArray[np.int64], images: int, classes: int, seed: int) -> HeldOut:
