@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from clsuite.config.paths import cache_folder, home_path, near_paths
 from clsuite.data.cache import cached_table
+from clsuite.data.class_names import known_as, name_classes
 from clsuite.data.catalog import DATASETS, SEQUENCES
 from clsuite.data.dataset import Dataset
 from clsuite.data.digits import list_digits
@@ -112,7 +114,8 @@ def load_table(
     try:
         if spec.own is not None:
             return _stated(spec, _load_own(spec, image_size, own))
-        return _stated(spec, _load_single(spec, image_size, data_root, workers))
+        table = _load_single(spec, image_size, data_root, workers)
+        return _stated(spec, replace(table, in_prompts=name_classes(table.classes, known_as(spec))))
     except OSError as error:
         where = f" '{error.filename}'" if error.filename else ""
         raise UserError(f"cannot read data set '{spec.name}'{where}: {error.strerror or error}") from error

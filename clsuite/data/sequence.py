@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def join_tables(tables: Sequence[ImageTable], names: Sequence[str]) -> ImageTabl
     """Join tables of equal image size; each becomes a domain (domains inside a part are merged).
 
     Classes of different parts stay different: a name that occurs in several parts is prefixed by that of its part
-    (``mnist/3``). Gray images are converted to three channels if another part is in color. The result is cached.
+    (``mnist/3``); what prompts call it stays the same. Gray images are converted to three channels if another part is in color. The result is cached.
 
     Args:
         tables: The parts.
@@ -95,7 +96,8 @@ def join_tables(tables: Sequence[ImageTable], names: Sequence[str]) -> ImageTabl
         return joined
 
     content = ["sequence", 2, [table_sha256(table) for table in tables], list(names)]
-    return kept_table(content, make, cache_folder())
+    kept = kept_table(content, make, cache_folder())
+    return replace(kept, in_prompts=tuple(name for table in tables for name in table.class_names))
 
 
 def _join_images(tables: Sequence[ImageTable], path: Path) -> None:
