@@ -42,8 +42,8 @@ class TrainingPlan:
         Args:
             given: ``epochs``, ``steps``, ``batch_size``, ``optimizer``, ``schedule``, ``warmup_steps``,
                 ``gradient_clip``, ``loss``, ``label_smoothing`` or ``augment``, as in a benchmark. With ``epochs``, a
-                number of steps that the benchmark states does not apply. Keys of the optimizer that are not given do not change:
-                ``optimizer={"lr": 0.01}``. A schedule may be a function of the `Moment`.
+                number of steps that the benchmark states does not apply. Keys of the optimizer that are not given do
+                not change: ``optimizer={"lr": 0.01}``. A schedule may be a function of the `Moment`.
 
         Raises:
             UserError: If an option is unknown, cannot differ between tasks, or has a wrong value.
