@@ -50,13 +50,15 @@ SUBSETS: dict[str, Dataset] = {
     "aircraft_100": _c3box(
         "aircraft_100", "aircraft by variant, as PROOF and C3Box distribute them", 100, "non-commercial research"
     ),
-    "cars_100": _c3box("cars_100", "100 of Stanford's 196 cars, chosen by PROOF's authors", 100, "non-commercial research"),
+    "cars_100": _c3box(
+        "cars_100", "100 of Stanford's 196 cars, chosen by PROOF's authors", 100, "non-commercial research"
+    ),
     "food_100": _c3box(
         "food_100", "100 of Food-101's dishes, chosen by PROOF's authors", 100, "none stated (pictures from the web)"
     ),
     "sun_300": _c3box("sun_300", "300 of SUN397's scenes, chosen by PROOF's authors", 300, "research"),
     "ucf_100": _c3box(
-        "ucf_100", "frames of 100 of UCF101's actions, chosen by PROOF's authors", 100, "none stated (videos from the web)",
-        by_capitals,
+        "ucf_100", "frames of 100 of UCF101's actions, chosen by PROOF's authors", 100,
+        "none stated (videos from the web)", by_capitals,
     ),
 }  # fmt: skip
