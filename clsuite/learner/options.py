@@ -26,8 +26,9 @@ PLANNED = (
     "label_smoothing", "augment",
 )  # fmt: skip
 """Options that may differ between tasks, or rounds of them."""
-UNSTATED: dict[str, Any] = {"accumulate": 1, "steps": None, "label_smoothing": 0.0, "templates": "all", "logit_scale": "trained",
-            "by_task": {}}  # fmt: skip
+UNSTATED: dict[str, Any] = {
+    "accumulate": 1, "steps": None, "label_smoothing": 0.0, "templates": "all", "logit_scale": "trained", "by_task": {},
+}  # fmt: skip
 """Values with which these options are in no record, so that the keys of older records do not change."""
 OPTIMIZERS = {
     "sgd": "stochastic gradient descent with momentum",
