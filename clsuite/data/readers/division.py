@@ -19,10 +19,11 @@ def random_division(samples: Sequence[Sample], share: float, seed: int) -> list[
         seed: Seed of PyTorch's generator.
     """
     import torch
-    from torch.utils.data import random_split
+    from torch.utils.data import Subset, random_split
 
     ordered = sorted(samples)
     sizes = [int(share * len(ordered)), len(ordered) - int(share * len(ordered))]
-    trained, _ = random_split(range(len(ordered)), sizes, torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
-    rows = set(trained.indices)
+    generator = torch.Generator().manual_seed(seed)
+    parts: list[Subset[Sample]] = random_split(ordered, sizes, generator)  # type: ignore[arg-type]
+    rows = set(parts[0].indices)
     return [sample._replace(is_test=row not in rows) for row, sample in enumerate(ordered)]
