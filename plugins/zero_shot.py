@@ -24,7 +24,7 @@ class ZeroShot(Plugin):
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze both towers; the head is not used."""
-        self._texts = ClassTexts(clip_of(learner.backbone, "plugin 'zero_shot'"), scenario.classes)
+        self._texts = ClassTexts(clip_of(learner.backbone, "plugin 'zero_shot'"), scenario.class_names)
         learner.requires_grad_(False)
 
     def on_task_start(self, learner: Learner, task: Task) -> None:

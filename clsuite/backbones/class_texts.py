@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from clsuite.backbones.clip import ClipBackbone
 from clsuite.backbones.templates import fill
+from clsuite.data.class_names import ClassName
 from clsuite.private_api import tensor_version
 
 
@@ -25,10 +26,29 @@ class ClassTexts:
     computed in full precision.
     """
 
-    def __init__(self, backbone: ClipBackbone, names: Sequence[str], templates: Sequence[str] = ()) -> None:
-        """Tokenize prompts of the class names (by stream label), with the backbone's templates by default."""
-        self._backbone, self._templates = backbone, templates or backbone.templates
-        self._tokens = [backbone.tokenize(fill(self._templates, name)) for name in names]
+    def __init__(
+        self,
+        backbone: ClipBackbone,
+        names: Sequence[str | ClassName],
+        templates: Sequence[str] = (),
+        first_only: bool = False,
+    ) -> None:
+        """Tokenize the prompts of all classes.
+
+        Args:
+            backbone: The CLIP.
+            names: The names of the classes by stream label: ``scenario.class_names``, whose data sets may have
+                templates of their own, or plain words.
+            templates: Templates of all classes; by default the backbone's.
+            first_only: Whether to use the first template of each class alone.
+        """
+        self._backbone = backbone
+        spoken = [name if isinstance(name, ClassName) else ClassName(name) for name in names]
+        chosen = [tuple(templates) or backbone.templates_of(name.dataset) for name in spoken]
+        self._tokens = [
+            backbone.tokenize(fill(given[:1] if first_only else given, name.text))
+            for given, name in zip(chosen, spoken, strict=True)
+        ]
         self._kept: list[Tensor] = []
         self._state: tuple[object, ...] = ()
         self._sources: list[Tensor] = []
@@ -61,5 +81,5 @@ class ClassTexts:
 
     def _encode(self, tokens: Sequence[Tensor], device: torch.device) -> Tensor:
         features = self._backbone.encode_tokens(torch.cat(list(tokens)).to(device)).float()
-        means = features.view(len(tokens), len(self._templates), -1).mean(dim=1)
-        return F.normalize(means, dim=1)
+        means = [of_class.mean(dim=0) for of_class in features.split([len(prompts) for prompts in tokens])]
+        return F.normalize(torch.stack(means), dim=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from clsuite.backbones.clip_spec import EXAMPLE, ClipName, own_configs, parse_cl
 from clsuite.backbones.finite import check_finite
 from clsuite.backbones.hub import hub_access
 from clsuite.backbones.spec import BackboneSpec, Weights
+from clsuite.backbones.templates import DEFAULT, TEMPLATES
 from clsuite.backbones.vit import Backbone
 from clsuite.backbones.weight_file import read_network, what_differs
 from clsuite.data.transforms import Normalize
@@ -36,7 +37,8 @@ class ClipBackbone(Backbone):
     Attributes:
         clip: OpenCLIP's model.
         model: The network of the image tower; its parameters are registered only once.
-        templates: Prompt templates for class names.
+        templates: Prompt templates for class names of data sets without templates of their own.
+        own_templates: Prompt templates by data set.
         width: Width of the features of both towers.
         normalize: Turns stored images into the input of the image tower.
     """
@@ -45,7 +47,7 @@ class ClipBackbone(Backbone):
         self,
         clip: nn.Module,
         tokenizer: Tokenizer,
-        templates: Sequence[str],
+        templates: Sequence[str] | Mapping[str, Sequence[str]],
         width: int,
         mean: Sequence[float],
         std: Sequence[float],
@@ -53,7 +55,9 @@ class ClipBackbone(Backbone):
         """Wrap an OpenCLIP model."""
         nn.Module.__init__(self)
         self.clip: Any = clip
-        self.templates = tuple(templates)
+        by_dataset = templates if isinstance(templates, Mapping) else {}
+        self.templates = TEMPLATES[DEFAULT] if by_dataset else tuple(templates)
+        self.own_templates = {name: tuple(given) for name, given in by_dataset.items()}
         self.width = width
         self.normalize = Normalize(mean, std)
         self._tokenizer = tokenizer
@@ -62,6 +66,10 @@ class ClipBackbone(Backbone):
         """Map normalized images ``[B, 3, H, W]`` to image features ``[B, width]``, not normalized."""
         features: Tensor = self.clip.encode_image(images)
         return features
+
+    def templates_of(self, dataset: str) -> tuple[str, ...]:
+        """The templates of the classes of a data set."""
+        return self.own_templates.get(dataset) or self.templates
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Tokens of some texts, int64 ``[N, context length]``, on the model's device."""
@@ -120,11 +128,17 @@ class ClipBackbone(Backbone):
         named = (*self.clip.named_parameters(), *self.clip.named_buffers())
         return [value for name, value in named if not _is_visual(name)]
 
-    def tune(self, towers: Towers) -> None:
-        """Make the image tower, the text tower (with the scale), or both trainable; the rest is frozen."""
+    def tune(self, towers: Towers, scale: bool = True) -> None:
+        """Make the image tower, the text tower, or both trainable; the rest is frozen.
+
+        Args:
+            towers: What is trained.
+            scale: Whether the scale of the cosines is trained with the text tower.
+        """
         self.clip.requires_grad_(towers != "text")
         for parameter in self.text_parameters():
             parameter.requires_grad_(towers != "image")
+        self.clip.logit_scale.requires_grad_(towers != "image" and scale)
 
 
 def _is_visual(name: str) -> bool:

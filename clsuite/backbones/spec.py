@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from clsuite.backbones.clip_spec import check_on_hub, is_clip
-from clsuite.backbones.templates import DEFAULT, TEMPLATES, resolve_templates
+from clsuite.backbones.templates import DEFAULT, TEMPLATES, Templates, resolve_templates
 from clsuite.config.class_use import CLASS, MaybeOwn
 from clsuite.config.paths import home_path
 from clsuite.errors import AbsentError, UserError
@@ -48,7 +48,10 @@ class BackboneSpec(MaybeOwn):
         normalization: ``pretrained``: the mean and standard deviation of the pre-training. ``none``: values in [0, 1],
             as in the codes of L2P, DualPrompt, CODA-Prompt, LAE and PILOT.
         templates: Prompts for CLIP's text tower: a named set (``imagenet``, ``cifar``, ...) or a list of your own with
-            ``{}`` for the class name; ``a photo of a {}.`` by default.
+            ``{}`` for the class name; ``a photo of a {}.`` by default. ``per_dataset`` takes the published set of each
+            data set, ``mtil`` those of MTIL's code (ZSCL), and a mapping such as ``{food101: food101, my_folder: ["a
+            {}"]}`` says them by data set, which for your own images is the name of the folder. The text feature of a
+            class is the mean over all its templates; ``training.templates`` says which ones training uses.
     """
 
     KEPT: ClassVar = frozenset({"name", "weights", "image_size", "normalization", "templates"})
@@ -57,12 +60,12 @@ class BackboneSpec(MaybeOwn):
     weights: str = ""
     image_size: int = Field(default=32, ge=1)
     normalization: Literal["pretrained", "none"] = "pretrained"
-    templates: tuple[str, ...] = ()
+    templates: Templates = ()
 
     @field_validator("templates", mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
-        return resolve_templates(value) if isinstance(value, str | list | tuple) else value
+        return resolve_templates(value) if isinstance(value, str | list | tuple | dict) else value
 
     @model_validator(mode="before")
     @classmethod
@@ -88,7 +91,7 @@ class BackboneSpec(MaybeOwn):
         return pretrained["mean"], pretrained["std"]
 
     @property
-    def prompts(self) -> tuple[str, ...]:
+    def prompts(self) -> Templates:
         """The templates of a CLIP, given or by default; empty for other backbones."""
         return self.templates or (TEMPLATES[DEFAULT] if is_clip(self.name) else ())
 

@@ -1,16 +1,17 @@
 """Prompt templates for class names, by data set, as published by OpenAI with CLIP (Radford et al. 2021). Torch-free.
 
-The templates are OpenAI's; the class names are the data set's own. OpenAI's results on ImageNet are with a curated list
-of names (``IMAGENET_CLASSNAMES`` in OpenCLIP), of which three in ten differ from WordNet's.
+What prompts call a class is in `clsuite.data.class_names`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from clsuite.errors import UserError, did_you_mean
 
 DEFAULT = "simple"
+Templates = tuple[str, ...] | dict[str, tuple[str, ...]]
+"""Templates for all classes, or by data set; data sets that are not listed have the default."""
 _ARTICLES = ("a", "the")
 _CALTECH = (
     "a photo of {} {{}}.", "a painting of {} {{}}.", "{} plastic {{}}.", "a sculpture of {} {{}}.",
@@ -24,6 +25,8 @@ _CIFAR = (
     "a low contrast photo of {} {{}}.", "a high contrast photo of {} {{}}.", "a bad photo of {} {{}}.",
     "a good photo of {} {{}}.", "a photo of {} small {{}}.", "a photo of {} big {{}}.",
 )  # fmt: skip
+_MEDIA = ("photo", "video", "example", "demonstration")
+_DOING = ("", " using", " doing", " during", " performing", " practicing")
 _IMAGENET = (
     "a bad photo of a {}.", "a photo of many {}.", "a sculpture of a {}.", "a photo of the hard to see {}.",
     "a low resolution photo of the {}.", "a rendering of a {}.", "graffiti of a {}.", "a bad photo of the {}.",
@@ -84,22 +87,56 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     ),
     "sun397": ("a photo of a {}.", "a photo of the {}."),
     "stl10": ("a photo of a {}.", "a photo of the {}."),
+    "ucf101": tuple(
+        f"a {medium} of {article} person{doing} {{}}." for doing in _DOING for article in _ARTICLES for medium in _MEDIA
+    ),
+    "cub200": ("a photo of a {}, a type of bird.",),
+    "continual_clip_cifar": ("a bad photo of a {}.",),
+    "continual_clip_imagenet": ("a good photo of a {}.",),
+    "mtil_food101": ("a photo of a {}, a type of food.",),
 }  # fmt: skip
+"""OpenAI's sets by data set (prompts.md of CLIP's repository); ``cub200`` is C3Box's, ``continual_clip_*`` are those of
+Continual-CLIP's configurations, and ``mtil_*`` those of ZSCL's code."""
+TEMPLATES["mtil_stanford_cars"] = ("a photo of a {}, a type of car.", *TEMPLATES["stanford_cars"])
+_SAME = ("caltech101", "dtd", "eurosat", "fgvc_aircraft", "flowers102", "food101", "oxford_pets", "mnist", "svhn",
+         "gtsrb", "stanford_cars", "sun397", "stl10", "imagenet", "ucf101", "cub200")  # fmt: skip
+_PER_DATASET = {name: name for name in _SAME} | {
+    "cifar10": "cifar", "cifar100": "cifar", "tiny_imagenet": "imagenet", "imagenet_a": "imagenet7",
+    "imagenet_r": "imagenet7", "objectnet": "imagenet7", "cars_100": "stanford_cars", "aircraft_100": "fgvc_aircraft",
+    "food_100": "food101", "ucf_100": "ucf101", "sun_300": "sun397",
+}  # fmt: skip
+_MTIL = {**_PER_DATASET, "food101": "mtil_food101", "stanford_cars": "mtil_stanford_cars"}
+BY_DATASET: dict[str, dict[str, tuple[str, ...]]] = {
+    name: {dataset: TEMPLATES[given] for dataset, given in sets.items()}
+    for name, sets in (("per_dataset", _PER_DATASET), ("mtil", _MTIL))
+}
+"""Each data set's own templates: ``per_dataset`` as OpenAI and C3Box have them, ``mtil`` as ZSCL's code has them."""
 
 
 class TemplateError(UserError, ValueError):
     """Invalid templates; because it is a `ValueError` too, pydantic reports it with its line in a YAML file."""
 
 
-def resolve_templates(given: str | Iterable[str]) -> tuple[str, ...]:
-    """The templates for a benchmark: a named set, or a user's own.
+def resolve_templates(given: str | Iterable[str] | Mapping[str, str | Iterable[str]]) -> Templates:
+    """The templates for a benchmark: ``per_dataset``, ``mtil``, one set for all classes, or a set for each data set.
+
+    Raises:
+        TemplateError: As `resolve_set`.
+    """
+    if isinstance(given, Mapping):
+        return {str(name): resolve_set(templates) for name, templates in given.items()}
+    return dict(BY_DATASET[given]) if isinstance(given, str) and given in BY_DATASET else resolve_set(given)
+
+
+def resolve_set(given: str | Iterable[str]) -> tuple[str, ...]:
+    """The templates of one set: a named one, or a user's own.
 
     Raises:
         TemplateError: If the set is unknown, or a template does not have exactly one ``{}`` for the class name.
     """
     if isinstance(given, str) and "{}" not in given:
         if given not in TEMPLATES:
-            raise TemplateError(str(did_you_mean("template set", given, TEMPLATES)))
+            raise TemplateError(str(did_you_mean("template set", given, {*TEMPLATES, *BY_DATASET})))
         return TEMPLATES[given]
     templates = (given,) if isinstance(given, str) else tuple(given)
     for template in templates:

@@ -51,6 +51,7 @@ def without_data(scenario: Scenario) -> Scenario:
         digests=scenario.table.digests[:0],
         classes=scenario.table.classes,
         domain_names=scenario.table.domain_names,
+        in_prompts=scenario.table.in_prompts,
     )
     tasks = [Task(one.index, one.name, one.classes, empty, empty, empty, one.fingerprint) for one in scenario.tasks]
     return Scenario(scenario.kind, table, empty, scenario.classes, tuple(tasks), planned=scenario.planned)

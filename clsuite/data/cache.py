@@ -40,6 +40,7 @@ def cached_table(
     *,
     folder: Path | None = None,
     workers: int | None = None,
+    squash: bool = False,
 ) -> ImageTable:
     """Open the table of some content; if there is none, it is decoded first.
 
@@ -53,6 +54,7 @@ def cached_table(
         read: Lists the samples; only called if the table is not there.
         folder: Cache folder; `cache_folder` by default.
         workers: Number of decoding processes; one per core by default. The result does not depend on it.
+        squash: Whether image files are resized to a square instead of being cut to one.
 
     Raises:
         UserError: If the cache folder cannot be written or has no room, or the data are invalid.
@@ -65,14 +67,14 @@ def cached_table(
         if not building.is_dir() and _needed(manifest, image_size) > free:
             raise _no_room(building.parent, manifest, image_size, free, os.strerror(errno.ENOSPC))
         try:
-            decode_all(Job.prepare(building, manifest, image_size), workers)
+            decode_all(Job.prepare(building, manifest, image_size, squash), workers)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
             raise _no_room(building.parent, manifest, image_size, free, error.strerror or "") from error
         return manifest
 
-    return kept_table([content, image_size], make, root)
+    return kept_table([content, image_size, *(["squash"] if squash else [])], make, root)
 
 
 def kept_table(content: Any, make: Callable[[Path], Columns], root: Path) -> ImageTable:

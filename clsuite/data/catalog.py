@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from clsuite.data.dataset import OUR_SPLIT, Dataset, Folders, Statistics
+from clsuite.data.dataset import OUR_SPLIT, Dataset, Division, Folders, Statistics
 from clsuite.data.readers import archives
 from clsuite.data.readers.imagenet_r import read_imagenet_r
 from clsuite.data.readers.tree import by_folders, by_synsets
 from clsuite.data.readers.vision import Vision, VisionFiles, VisionPixels
+from clsuite.data.subsets import SUBSETS
 
 TEN = tuple(str(digit) for digit in range(10))
 TRAIN, TEST = {"train": True}, {"train": False}
@@ -30,14 +31,6 @@ LAND_USES = ("annual crop", "forest", "herbaceous vegetation", "highway", "indus
              "residential", "river", "sea or lake")  # fmt: skip
 
 
-def _pilot_only(summary: str, classes: int, terms: str, url: str, folders: Folders, *homes: str) -> Dataset:
-    """A data set that PILOT's authors chose from others, so that it exists in their folders only."""
-    return Dataset(
-        summary, classes, "varies", terms, url=url, place=folders.place, homes=(folders.home, *homes),
-        train=folders.train, test=folders.test, split="PILOT's", pilot=folders,
-    )  # fmt: skip
-
-
 def _idx_set(kind: str, classes: tuple[str, ...] = ()) -> VisionPixels:
     return VisionPixels(kind, TRAIN, TEST, classes, headers=tuple(f"{kind}/raw/{name}" for name in IDX))
 
@@ -57,6 +50,14 @@ _FLOWERS102 = VisionFiles("Flowers102", SPLIT_TRAIN, SPLIT_TEST, more_train=SPLI
 _DTD = VisionFiles("DTD", SPLIT_TRAIN, SPLIT_TEST, more_train=SPLIT_VAL)
 _EUROSAT = VisionFiles("EuroSAT", {}, None, LAND_USES)
 _SUN397 = VisionFiles("SUN397", {}, None)
+_ZSCL = {  # seed 42 in split_dataset of mtil/src/datasets/collections.py
+    "flowers102": Division(VisionFiles("Flowers102", SPLIT_TRAIN, SPLIT_TEST), 1020),
+    "dtd": Division(VisionFiles("DTD", SPLIT_TRAIN, SPLIT_TEST), 1880),
+    "fgvc_aircraft": Division(VisionFiles("FGVCAircraft", SPLIT_TRAIN, SPLIT_TEST), 3334),
+    "eurosat": Division(VisionFiles("EuroSAT", {}, None, LAND_USES, seed=42), 21600),
+    "sun397": Division(VisionFiles("SUN397", {}, None, seed=42), 87003),
+    "caltech101": Division(partial(archives.read_caltech101, seed=42), 6941),
+}
 _CARS = VisionFiles("StanfordCars", SPLIT_TRAIN, SPLIT_TEST)
 _AIRCRAFT = VisionFiles("FGVCAircraft", {"split": "trainval"}, SPLIT_TEST)
 
@@ -136,17 +137,18 @@ DATASETS: dict[str, Dataset] = {
         place="flowers-102/ with jpg/, imagelabels.mat and setid.mat", homes=(".", "flowers102"),
         parts=("flowers-102/jpg", "flowers-102/imagelabels.mat", "flowers-102/setid.mat"),
         read=_FLOWERS102, source=_FLOWERS102, train=2040, test=6149, split="official, validation with training",
+        zscl=_ZSCL["flowers102"],
     ),
     "dtd": Dataset(
         "textures described by words", 47, "300 to 640", "research",
         url="https://www.robots.ox.ac.uk/~vgg/data/dtd", place="dtd/dtd/ (dtd-r1.0.1.tar.gz unpacked in dtd/)",
         homes=(".", "dtd"), parts=("dtd/dtd/labels", "dtd/dtd/images"), read=_DTD, source=_DTD, train=3760, test=1880,
-        split="official (first of ten), validation with training",
+        split="official (first of ten), validation with training", zscl=_ZSCL["dtd"],
     ),
     "eurosat": Dataset(
         "land use from satellites (RGB)", 10, "64 x 64", "MIT", url="https://github.com/phelber/EuroSAT",
         place="eurosat/2750/ (EuroSAT.zip unpacked in eurosat/)", homes=(".", "eurosat"), parts=("eurosat/2750",),
-        read=_EUROSAT, source=_EUROSAT, total=27000, split=OUR_SPLIT,
+        read=_EUROSAT, source=_EUROSAT, total=27000, split=OUR_SPLIT, zscl=_ZSCL["eurosat"],
     ),
     "stanford_cars": Dataset(
         "cars by make, model and year", 196, "varies", "non-commercial research",
@@ -161,7 +163,7 @@ DATASETS: dict[str, Dataset] = {
         url="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft",
         place="fgvc-aircraft-2013b/ (unpacked fgvc-aircraft-2013b.tar.gz)", homes=(".", "fgvc_aircraft"),
         parts=("fgvc-aircraft-2013b/data",), read=_AIRCRAFT, source=_AIRCRAFT, train=6667, test=3333,
-        split="official, validation with training",
+        split="official, validation with training", zscl=_ZSCL["fgvc_aircraft"],
     ),
     "oxford_pets": Dataset(
         "breeds of cats and dogs", 37, "varies", "CC BY-SA 4.0", url="https://www.robots.ox.ac.uk/~vgg/data/pets",
@@ -174,12 +176,12 @@ DATASETS: dict[str, Dataset] = {
         url="https://data.caltech.edu/records/mzrjq-6wc02",
         place="caltech101/101_ObjectCategories/ (unpacked 101_ObjectCategories.tar.gz)",
         homes=(".", "caltech101"), parts=("caltech101/101_ObjectCategories",), read=archives.read_caltech101,
-        source=Vision("Caltech101", {}, None), total=8677, split=OUR_SPLIT,
+        source=Vision("Caltech101", {}, None), total=8677, split=OUR_SPLIT, zscl=_ZSCL["caltech101"],
     ),
     "sun397": Dataset(
         "scenes", 397, "at least 120 x 120", "research", url="https://vision.princeton.edu/projects/2010/SUN",
         place="SUN397/ (unpacked SUN397.tar.gz)", homes=(".", "sun397"), parts=("SUN397",), read=_SUN397,
-        source=_SUN397, total=108754, split=OUR_SPLIT,
+        source=_SUN397, total=108754, split=OUR_SPLIT, zscl=_ZSCL["sun397"],
     ),
     "stl10": Dataset(
         "photographs of things and animals, the labeled part", 10, "96 x 96", IMAGENET_TERMS,
@@ -213,18 +215,7 @@ DATASETS: dict[str, Dataset] = {
         place="imagenet-a/ (unpacked imagenet-a.tar)", homes=("imagenet-a",), read=archives.read_imagenet_a,
         total=7500, split=OUR_SPLIT, naming=by_synsets, pilot=Folders("imagenet-a", 5981, 1519, certain=False),
     ),
-    "objectnet": _pilot_only(
-        "200 classes of things in unusual poses and places, chosen by PILOT's authors", 200,
-        "CC BY 4.0, for tests only", "https://objectnet.dev", Folders("objectnet", 26509, 6628, certain=False),
-    ),
-    "omnibenchmark": _pilot_only(
-        "300 classes of many realms of OmniBenchmark, chosen by PILOT's authors", 300, "none stated (pictures from the "
-        "web)", "https://zhangyuanhan-ai.github.io/OmniBenchmark", Folders("omnibenchmark", 89697, 5985, certain=False),
-    ),
-    "vtab": _pilot_only(
-        "five data sets of VTAB (RESISC45, DTD, Pets, EuroSAT, Flowers), ten classes of each", 50, "those of its parts",
-        "https://github.com/LAMDA-CL/LAMDA-PILOT", Folders("vtab-cil/vtab", 1796, 8619, certain=False), "vtab",
-    ),
+    **SUBSETS,
     "cub200": Dataset(
         "birds (CUB-200-2011)", 200, "about 500 x 400", "non-commercial research",
         url="https://www.vision.caltech.edu/datasets/cub_200_2011",

@@ -47,6 +47,19 @@ class Folders:
 
 
 @dataclass(frozen=True)
+class Division:
+    """Another division of the official files into training and test images.
+
+    Attributes:
+        read: Reads them.
+        train: Number of training images, if it is known.
+    """
+
+    read: Callable[[Path], Manifest]
+    train: int | None = None
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A registered data set.
 
@@ -72,6 +85,7 @@ class Dataset:
         fingerprint: Fingerprint of all samples, if all copies have the same.
         shared: Whether `read` applies a list of test images that papers share.
         pilot: The division that ``layout: pilot`` selects, if there is one.
+        zscl: The division that ``division: zscl`` selects, if it is another one than the usual.
     """
 
     summary: str
@@ -95,6 +109,7 @@ class Dataset:
     fingerprint: str | None = None
     shared: bool = False
     pilot: Folders | None = None
+    zscl: Division | None = None
 
     @property
     def images(self) -> str:

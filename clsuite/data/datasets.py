@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 
 from clsuite.config.paths import cache_folder, home_path, near_paths
 from clsuite.data.cache import cached_table
-from clsuite.data.catalog import DATASETS, SEQUENCES
+from clsuite.data.catalog import DATASETS, MTIL_ORDERS, SEQUENCES
+from clsuite.data.class_names import known_as, name_classes
 from clsuite.data.dataset import Dataset
 from clsuite.data.digits import list_digits
 from clsuite.data.file_digests import with_digests
 from clsuite.data.fingerprint import check_remembered, check_stated, table_fingerprint
-from clsuite.data.locate import DatasetCopy, find_copy, missing_error
+from clsuite.data.locate import DatasetCopy, divided, find_copy, missing_error
 from clsuite.data.manifest import Manifest, choose_rows
 from clsuite.data.progress import Listener, progress_to
 from clsuite.data.quality_warnings import warn_of_duplicates, warn_of_untested_classes
@@ -112,7 +114,8 @@ def load_table(
     try:
         if spec.own is not None:
             return _stated(spec, _load_own(spec, image_size, own))
-        return _stated(spec, _load_single(spec, image_size, data_root, workers))
+        table = _load_single(spec, image_size, data_root, workers)
+        return _stated(spec, replace(table, in_prompts=name_classes(table.classes, known_as(spec))))
     except OSError as error:
         where = f" '{error.filename}'" if error.filename else ""
         raise UserError(f"cannot read data set '{spec.name}'{where}: {error.strerror or error}") from error
@@ -131,6 +134,8 @@ def _load_single(spec: DatasetSpec, image_size: int, data_root: Path | None, wor
     if spec.layout is not None and dataset.pilot is None:
         having = ", ".join(name for name, one in DATASETS.items() if one.pilot)
         raise UserError(f"data set '{spec.name}' has no layout '{spec.layout}': only {having} have")
+    if spec.division is not None and spec.name not in MTIL_ORDERS["mtil_i"]:
+        raise UserError(f"data set '{spec.name}' has no division '{spec.division}': only those of MTIL have")
     if spec.name == "digits":
         table = _load_digits(spec, image_size, workers)
     elif spec.name == "image_folder":
@@ -181,7 +186,7 @@ def _load_folder(spec: DatasetSpec, image_size: int, data_root: Path | None, wor
     if spec.path is None:
         raise UserError("data set 'image_folder' needs a path, for example {name: image_folder, path: caltech101}")
     root = locate(spec.path, data_root, "dataset.path")
-    return _listed(_limited(read_own(root, spec.split), spec), f"'{root}'", image_size, workers)
+    return _listed(_limited(read_own(root, spec.split), spec), f"'{root}'", image_size, workers, spec)
 
 
 def _load_hub(spec: DatasetSpec, image_size: int, data_root: Path | None, workers: int | None) -> ImageTable:
@@ -196,7 +201,7 @@ def _load_hub(spec: DatasetSpec, image_size: int, data_root: Path | None, worker
             folder = stack.enter_context(TemporaryDirectory(prefix=".hf-", dir=cache_folder()))
             return _with_warnings(data.read(Path(folder), spec), data.what)
 
-        return cached_table(content, image_size, read, workers=workers)
+        return cached_table(content, image_size, read, workers=workers, squash=spec.resize == "squash")
 
 
 def _saved_folder(spec: DatasetSpec, data_root: Path | None) -> Path | None:
@@ -216,6 +221,7 @@ def _load_registered(
 ) -> ImageTable:
     copy = _obtain(spec, dataset, data_root)
     what = f"data set '{spec.name}' in '{copy.root}'"
+    copy, dataset = divided(spec.division, dataset, copy, what)
 
     def read() -> Manifest:
         manifest = copy.read()
@@ -223,19 +229,23 @@ def _load_registered(
         return _limited(manifest, spec)
 
     if copy.quick:
-        table = _listed(read(), what, image_size, workers)
+        table = _listed(read(), what, image_size, workers, spec)
     else:
-        content = [spec.name, READERS, copy.contents(cache_folder()), *_limits(spec)]
-        table = cached_table(content, image_size, lambda: _with_warnings(read(), what), workers=workers)
-    known_as = "-".join([spec.name, copy.layout, *("all" if bound is None else str(bound) for bound in _limits(spec))])
-    check_remembered(what, known_as, table_fingerprint(table), cache_folder())
+        content = [spec.name, READERS, copy.contents(cache_folder()), *_limits(spec), *filter(None, [spec.division])]
+        table = cached_table(
+            content, image_size, lambda: _with_warnings(read(), what), workers=workers, squash=spec.resize == "squash"
+        )
+    layout = "-".join(filter(None, [copy.layout, spec.division]))
+    called = "-".join([spec.name, layout, *("all" if bound is None else str(bound) for bound in _limits(spec))])
+    check_remembered(what, called, table_fingerprint(table), cache_folder())
     return table
 
 
-def _listed(manifest: Manifest, what: str, image_size: int, workers: int | None) -> ImageTable:
+def _listed(manifest: Manifest, what: str, image_size: int, workers: int | None, spec: DatasetSpec) -> ImageTable:
     """The table of a manifest, keyed by the content of its files, and not by their names, places or times."""
     known = _with_warnings(manifest, what)
-    return cached_table(["manifest", known.identity], image_size, lambda: known, workers=workers)
+    squash = spec.resize == "squash"
+    return cached_table(["manifest", known.identity], image_size, lambda: known, workers=workers, squash=squash)
 
 
 def _with_warnings(manifest: Manifest, what: str) -> Manifest:

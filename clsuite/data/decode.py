@@ -28,7 +28,7 @@ THIN = 16
 """Above this ratio of sides, only the part around the center square is resized."""
 
 
-def decode(path: Path, size: int, content: bytes | None = None) -> NDArray[np.uint8]:
+def decode(path: Path, size: int, content: bytes | None = None, squash: bool = False) -> NDArray[np.uint8]:
     """Decode one image to uint8 ``[3, size, size]``.
 
     It is turned upright according to its EXIF orientation, transparent parts become white, and 16-bit values are scaled
@@ -39,6 +39,7 @@ def decode(path: Path, size: int, content: bytes | None = None) -> NDArray[np.ui
         path: The file.
         size: Side in pixels.
         content: The bytes of the file, if they have been read.
+        squash: Whether the whole image is resized to a square instead of being cut to one.
 
     Raises:
         UserError: If it cannot be decoded, or its values are floats or 32-bit integers; names the file.
@@ -49,7 +50,8 @@ def decode(path: Path, size: int, content: bytes | None = None) -> NDArray[np.ui
             with Image.open(io.BytesIO(read_bytes(path) if content is None else content)) as opened:
                 opened.load()
                 image = on_white(upright(opened), f"the image '{path}'").convert("RGB")
-            return np.asarray(center_square(image, size)).transpose(2, 0, 1)
+            square = image.resize((size, size), Image.Resampling.BICUBIC) if squash else center_square(image, size)
+            return np.asarray(square).transpose(2, 0, 1)
     except UNDECODABLE as error:
         reason = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -93,6 +93,26 @@ def find_copy(
         if dataset.parts == (".",) and dataset.read is not None and tree.is_dir():
             return _official(tree, dataset)
     return None
+
+
+def divided(division: str | None, dataset: Dataset, copy: DatasetCopy, what: str) -> tuple[DatasetCopy, Dataset]:
+    """A copy that is divided in another way, and the registry's entry with the numbers of its images.
+
+    Args:
+        division: ``zscl``, or None for the usual way.
+        dataset: The registry's entry.
+        copy: The copy.
+        what: What it is, for the message.
+
+    Raises:
+        UserError: If the copy has no official files.
+    """
+    if division is None or dataset.zscl is None:
+        return copy, dataset
+    if copy.layout != "official":
+        raise UserError(f"{what} has a division of its own: for division '{division}' put there {dataset.place}")
+    changed = replace(copy, read=partial(dataset.zscl.read, copy.root))
+    return changed, replace(dataset, train=dataset.zscl.train)
 
 
 def _pilot_folders(name: str, dataset: Dataset, folder: Path | None, root: Path) -> DatasetCopy | None:

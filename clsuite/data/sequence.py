@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def load_sequence(spec: DatasetSpec, load: Load) -> ImageTable:
     Raises:
         UserError: If there are fewer than two parts, a part is a sequence itself, or a part cannot be loaded.
     """
-    parts = spec.parts or tuple(DatasetSpec(name=name) for name in MTIL_ORDERS["mtil_i"] if spec.name == "mtil")
+    parts = parts_of(spec) if spec.parts or spec.name == "mtil" else ()
     if len(parts) < 2:
         raise UserError(
             "data set 'sequence' needs at least two parts, such as {name: sequence, parts: [{name: mnist}]}"
@@ -41,13 +42,20 @@ def load_sequence(spec: DatasetSpec, load: Load) -> ImageTable:
     for part in parts:
         if part.name in SEQUENCES:
             raise UserError(f"data set '{part.name}' cannot be a part of a sequence: list its parts")
-    limits = ("train_per_class", "test_per_class")
-    bounds = {name: getattr(spec, name) for name in limits if getattr(spec, name) is not None}
+    shared = ("train_per_class", "test_per_class", "division", "resize")
+    bounds = {name: getattr(spec, name) for name in shared if getattr(spec, name) is not None}
     tables = [
         load(part.model_copy(update={name: bound for name, bound in bounds.items() if getattr(part, name) is None}))
         for part in parts
     ]
     return join_tables(tables, part_names(parts))
+
+
+def parts_of(spec: DatasetSpec) -> tuple[DatasetSpec, ...]:
+    """The parts of a sequence, or the data set itself if it is none."""
+    if spec.name == "mtil" and not spec.parts:
+        return tuple(DatasetSpec(name=name) for name in MTIL_ORDERS["mtil_i"])
+    return spec.parts or (spec,)
 
 
 def part_names(parts: Sequence[DatasetSpec]) -> list[str]:
@@ -65,7 +73,8 @@ def join_tables(tables: Sequence[ImageTable], names: Sequence[str]) -> ImageTabl
     """Join tables of equal image size; each becomes a domain (domains inside a part are merged).
 
     Classes of different parts stay different: a name that occurs in several parts is prefixed by that of its part
-    (``mnist/3``). Gray images are converted to three channels if another part is in color. The result is cached.
+    (``mnist/3``), while prompts call it as before. Gray images are converted to three channels if another part is in
+    color. The result is cached.
 
     Args:
         tables: The parts.
@@ -95,7 +104,8 @@ def join_tables(tables: Sequence[ImageTable], names: Sequence[str]) -> ImageTabl
         return joined
 
     content = ["sequence", 2, [table_sha256(table) for table in tables], list(names)]
-    return kept_table(content, make, cache_folder())
+    kept = kept_table(content, make, cache_folder())
+    return replace(kept, in_prompts=tuple(name for table in tables for name in table.class_names))
 
 
 def _join_images(tables: Sequence[ImageTable], path: Path) -> None:

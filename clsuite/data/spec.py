@@ -36,6 +36,12 @@ class DatasetSpec(MaybeOwn):
             is stated.
         layout: ``pilot``: the images must lie in the train and test folders that PILOT distributes, which are the test
             part of many papers. A configuration has it only if it is stated.
+        division: ``zscl``: the training and test images of MTIL's code (ZSCL). FGVC-Aircraft, DTD and Flowers have no
+            validation images in training; Caltech-101, EuroSAT and SUN397 are divided 80/20 as a whole by PyTorch's
+            generator with seed 42, not class by class. The others are divided as ever. A configuration has it only if
+            it is stated.
+        resize: ``squash``: images are resized to a square, whatever their sides; by default the shorter side is
+            resized, and the center cut out. A configuration has it only if it is stated.
         parts: For ``sequence``: the data sets, one after another.
         train_per_class: Use at most this many training images of each class and domain (a fixed choice, independent of
             the seed).
@@ -58,6 +64,8 @@ class DatasetSpec(MaybeOwn):
     path: str | None = None
     split: float | None = Field(default=None, gt=0, lt=1)
     layout: Literal["pilot"] | None = None
+    division: Literal["zscl"] | None = None
+    resize: Literal["squash"] | None = None
     train_per_class: int | None = Field(default=None, ge=1)
     test_per_class: int | None = Field(default=None, ge=1)
     image: str | None = None
@@ -87,7 +95,7 @@ class DatasetSpec(MaybeOwn):
 
     def _without_defaults(self, content: dict[str, Any]) -> dict[str, Any]:
         """Omit fields that are not stated, so that other runs keep their keys."""
-        for field in (*OF_HUB, "split", "layout"):
+        for field in (*OF_HUB, "split", "layout", "division", "resize"):
             if getattr(self, field) is None:
                 content.pop(field, None)
         return content

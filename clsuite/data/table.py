@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clsuite.data.class_names import ClassName, name_classes
 from clsuite.private_api import memory_map
 
 KEPT_BYTES = 128 * 2**20
@@ -27,6 +28,7 @@ class ImageTable:
         digests: uint8 ``[N, 16]``, a hash of each sample's original content: its id on every machine.
         classes: Class names.
         domain_names: Domain names; one empty name if the data set has no domains.
+        in_prompts: The classes' names in prompts, if the data set is known; use `class_names` to read them.
     """
 
     images: NDArray[np.uint8]
@@ -36,9 +38,15 @@ class ImageTable:
     digests: NDArray[np.uint8]
     classes: tuple[str, ...]
     domain_names: tuple[str, ...]
+    in_prompts: tuple[ClassName, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def class_names(self) -> tuple[ClassName, ...]:
+        """What prompts call each class."""
+        return self.in_prompts or name_classes(self.classes)
 
 
 def digest(content: bytes) -> NDArray[np.uint8]:

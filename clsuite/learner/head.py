@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clsuite.data.class_names import ClassName
 from clsuite.errors import UserError
 from clsuite.learner.options import SMALL_INIT, HeadInit
 from clsuite.learner.precision import full_precision
@@ -31,8 +32,8 @@ class Head(nn.Module, ABC):
         """Number of classes."""
         return sum(self.sizes)
 
-    def begin(self, class_names: Sequence[str]) -> None:
-        """Hear the names of the stream's classes, by stream label."""
+    def begin(self, class_names: Sequence[ClassName]) -> None:
+        """Hear what prompts call the stream's classes, by stream label."""
 
     @abstractmethod
     def grow(self, classes: int, generator: torch.Generator) -> None:

@@ -78,7 +78,7 @@ class Learner(LearnerTools):
         """
         self.scenario = scenario
         self.store = FeatureStore(scenario, self.feature_source)
-        self.head.begin(scenario.classes)
+        self.head.begin(scenario.class_names)
         if has_slow_kernels(self.options.precision, self.device):
             avoid_slow_kernels(self.backbone)
         for plugin in self.plugins:
@@ -107,8 +107,8 @@ class Learner(LearnerTools):
             UserError: If batches would be split although the network normalizes by their statistics.
         """
         self.task, self.gradient_samples, self.own_loops, self.own_trained = task, 0, 0, 0
-        self.plan, self.earlier_steps = TrainingPlan(self._benchmark_options), 0
-        self.options = self._benchmark_options
+        self.options = self._options_of(task, len(task.train))
+        self.plan, self.earlier_steps = TrainingPlan(self.options), 0
         self._tasks_begun = task.index + 1
         self._augment_generator = torch.Generator().manual_seed(self.seed_for("augment", task.index, "augment"))
         wanted = len(self.scenario.classes) if self.options.head_classes == "stream" else self.seen
@@ -127,16 +127,26 @@ class Learner(LearnerTools):
             if splits:
                 refuse_batch_statistics(self.modules(), by)
 
-    def begin_round(self, task: Task, round: int) -> None:
+    def _options_of(self, task: Task, images: int) -> TrainingSpec:
+        """The benchmark's options for a task with some number of training images."""
+        return self._benchmark_options.of_task(task.name).for_images(images, self.scenario.batch_repeats)
+
+    def begin_round(self, task: Task, round: int, images: int) -> None:
         """Let the plugins plan a round of a task, and use this plan from now on.
+
+        Args:
+            task: The task.
+            round: Number of the round, from 0.
+            images: Number of its training images.
 
         Raises:
             UserError: If the plans of two plugins conflict, or they plan several passes over a single-pass stream.
         """
-        first = TrainingPlan(self._benchmark_options, self.plan.rounds if round else 1, round)
+        first = TrainingPlan(self._options_of(task, images), self.plan.rounds if round else 1, round)
         plan = make_plan(self, overriding(self.plugins, "plan_training"), task, first)
-        self.plan = replace(plan, rounds=self.plan.rounds) if round else plan
-        self.options = self.plan.options
+        options = plan.options.for_images(images, self.scenario.batch_repeats)
+        self.plan = replace(plan, options=options, rounds=self.plan.rounds if round else plan.rounds)
+        self.options = options
         from_memory = any(plugin.traits.from_memory for plugin in self.plugins)
         check_single_pass(self.scenario.kind, self.options.epochs * self.plan.rounds, from_memory)
         if round:
@@ -285,7 +295,10 @@ class Learner(LearnerTools):
             if own is not None:
                 return own
         weights, targets = (step.batch.columns.get(name) for name in (WEIGHTS, TARGETS))
-        return classification_loss(step.logits, step.batch.labels, self.options.loss, task.classes, weights, targets)
+        options, labels = self.options, step.batch.labels
+        return classification_loss(
+            step.logits, labels, options.loss, task.classes, weights, targets, options.label_smoothing
+        )
 
     def backward(self, loss: Tensor, *args: Any, **words: Any) -> None:
         """Compute the gradients, averaged over all processes that train together."""

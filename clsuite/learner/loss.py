@@ -20,6 +20,7 @@ def classification_loss(
     task_classes: Sequence[int],
     weights: Tensor | None = None,
     targets: Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Mean cross-entropy.
 
@@ -32,19 +33,27 @@ def classification_loss(
         weights: ``[B]``, what each sample's term is multiplied with before the mean; 1 by default.
         targets: ``[B, K]`` soft labels over the first K classes, in place of the labels. A sample is of the current
             task's classes where all of its soft label is.
+        smoothing: Share of each target that is spread evenly over the classes that compete (Szegedy et al. 2016,
+            section 7).
 
     Returns:
         A scalar.
     """
+    inside = _competing(logits, scope, task_classes)
     if targets is not None:
-        terms = _soft_terms(logits, targets, _competing(logits, scope, task_classes))
-        return (terms if weights is None else weights * terms).mean()
+        targets = F.pad(targets, (0, logits.shape[1] - targets.shape[1])).to(logits.device)
     if scope == "local":
-        inside = _competing(logits, scope, task_classes)
-        logits = logits.masked_fill(inside[labels][:, None] & ~inside, float("-inf"))
-    if weights is None:
+        of_task = inside[labels] if targets is None else ~((targets > 0) & ~inside).any(dim=1)
+        logits = logits.masked_fill(of_task[:, None] & ~inside, float("-inf"))
+    if targets is None and weights is None and not smoothing:
         return F.cross_entropy(logits.float(), labels)
-    return (weights * F.cross_entropy(logits.float(), labels, reduction="none")).mean()
+    if targets is None:
+        terms = F.cross_entropy(logits.float(), labels, reduction="none")
+    else:
+        terms = _soft_terms(logits, targets)
+    if smoothing:
+        terms = (1 - smoothing) * terms + smoothing * _even_terms(logits)
+    return (terms if weights is None else weights * terms).mean()
 
 
 def _competing(logits: Tensor, scope: Literal["global", "local"], task_classes: Sequence[int]) -> Tensor:
@@ -54,12 +63,16 @@ def _competing(logits: Tensor, scope: Literal["global", "local"], task_classes: 
     return moved(inside, logits.device)
 
 
-def _soft_terms(logits: Tensor, targets: Tensor, inside: Tensor) -> Tensor:
-    """The cross-entropy ``[B]`` of soft labels; classes outside compete with samples alone that have some of them."""
-    targets = F.pad(targets, (0, logits.shape[1] - targets.shape[1])).to(logits.device)
-    of_task = ~((targets > 0) & ~inside).any(dim=1)
-    masked = logits.float().masked_fill(of_task[:, None] & ~inside, float("-inf"))
-    return -(targets * masked.log_softmax(dim=1).masked_fill(targets == 0, 0.0)).sum(dim=1)
+def _soft_terms(logits: Tensor, targets: Tensor) -> Tensor:
+    """The cross-entropy ``[B]`` of soft labels ``[B, C]``; classes outside have minus infinity as logits."""
+    return -(targets * logits.float().log_softmax(dim=1).masked_fill(targets == 0, 0.0)).sum(dim=1)
+
+
+def _even_terms(logits: Tensor) -> Tensor:
+    """The cross-entropy ``[B]`` of a target that is even over the classes with finite logits."""
+    competing = ~torch.isneginf(logits)
+    each = logits.float().log_softmax(dim=1).masked_fill(~competing, 0.0)
+    return -each.sum(dim=1) / competing.sum(dim=1)
 
 
 def self_contrast(features: Tensor, temperature: float) -> Tensor:

@@ -31,5 +31,5 @@ def cosface_loss(learner: Learner, step: Step, scale: float, margin: float) -> T
     assert learner.task is not None
     labels, columns = step.batch.labels, step.batch.columns
     logits = step.logits - scale * margin * F.one_hot(labels, step.logits.shape[1])
-    of_samples = columns.get(WEIGHTS), columns.get(TARGETS)
-    return classification_loss(logits, labels, learner.options.loss, learner.task.classes, *of_samples)
+    more = columns.get(WEIGHTS), columns.get(TARGETS), learner.options.label_smoothing
+    return classification_loss(logits, labels, learner.options.loss, learner.task.classes, *more)

@@ -10,16 +10,13 @@ from pydantic import ValidationError
 
 from clsuite.config.error_text import first_mistake
 from clsuite.errors import UserError, did_you_mean
-from clsuite.learner.options import OptimizerSpec, TrainingSpec
+from clsuite.learner.options import PLANNED, OptimizerSpec, TrainingSpec
 from clsuite.learner.schedules import Schedule
 
 if TYPE_CHECKING:
     from clsuite.learner.learner import Learner
     from clsuite.plugin.base import Plugin
     from clsuite.scenarios import Task
-
-PLANNED = ("epochs", "batch_size", "optimizer", "schedule", "warmup_steps", "gradient_clip", "loss", "augment")
-"""Options that may differ between tasks, or rounds of them."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,10 @@ class TrainingPlan:
         """Return the same plan with other options.
 
         Args:
-            given: ``epochs``, ``batch_size``, ``optimizer``, ``schedule``, ``warmup_steps``, ``gradient_clip``,
-                ``loss`` or ``augment``, as in a benchmark. Keys of the optimizer that are not given do not change:
-                ``optimizer={"lr": 0.01}``. A schedule may be a function of the `Moment`.
+            given: ``epochs``, ``steps``, ``batch_size``, ``optimizer``, ``schedule``, ``warmup_steps``,
+                ``gradient_clip``, ``loss``, ``label_smoothing`` or ``augment``, as in a benchmark. With ``epochs``, a
+                number of steps that the benchmark states does not apply. Keys of the optimizer that are not given do
+                not change: ``optimizer={"lr": 0.01}``. A schedule may be a function of the `Moment`.
 
         Raises:
             UserError: If an option is unknown, cannot differ between tasks, or has a wrong value.
@@ -58,6 +56,8 @@ class TrainingPlan:
             return replace(self.with_options(**given), schedule=schedule)
         if schedule is not None:
             given |= {"schedule": schedule, "own_schedule": None}
+        if "epochs" in given:
+            given = {"steps": None, **given}
         if isinstance(given.get("optimizer"), Mapping):
             given["optimizer"] = optimizer_with(self.options.optimizer, given["optimizer"])
         try:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from clsuite.backbones.templates import resolve_templates
+from clsuite.backbones.templates import resolve_set
 from clsuite.config.spec import LARGEST_SEED, Spec
 
 
@@ -79,4 +79,4 @@ class ClipPretrainSpec(Spec):
     @field_validator("templates", mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
-        return resolve_templates(value) if isinstance(value, str | list | tuple) else value
+        return resolve_set(value) if isinstance(value, str | list | tuple) else value

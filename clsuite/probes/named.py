@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clsuite.data.class_names import ClassName
 from clsuite.data.datasets import load_table, locate
 from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.manifest import choose_rows
@@ -29,17 +30,17 @@ class NamedTable:
     Attributes:
         table: The images.
         rows: Rows of the images that are classified.
-        names: A readable name for each class.
+        names: What prompts call each class.
     """
 
     table: ImageTable
     rows: NDArray[np.int64]
-    names: tuple[str, ...]
+    names: tuple[ClassName, ...]
 
     @property
     def fingerprint(self) -> str:
         """Hash of all samples and names."""
-        return sha256_of([table_fingerprint(self.table), list(self.names)])
+        return sha256_of([table_fingerprint(self.table), [name.text for name in self.names]])
 
 
 def load_named_table(spec: ZeroShotProbe, image_size: int, data_root: Path | None) -> NamedTable:
@@ -50,16 +51,15 @@ def load_named_table(spec: ZeroShotProbe, image_size: int, data_root: Path | Non
     """
     if spec.dataset is not None:
         table = load_table(spec.dataset, image_size, data_root)
-        names = tuple(readable(name) for name in table.classes)
-        rows = np.flatnonzero(table.is_test)
+        names, rows = table.class_names, np.flatnonzero(table.is_test)
     else:
         assert spec.path is not None
         table = load_probe_images(spec.path, image_size, data_root)
-        names = _folder_names(locate(spec.path, data_root), table.classes, spec.names)
-        rows = np.arange(len(table))
-    doubled = next((name for name in names if names.count(name) > 1), None)
-    if doubled is not None:
-        raise UserError(f"probe zero_shot: two classes are called '{doubled}', and a text cannot distinguish them")
+        found = _folder_names(locate(spec.path, data_root), table.classes, spec.names)
+        doubled = next((name for name in found if found.count(name) > 1), None)
+        if doubled is not None:
+            raise UserError(f"probe zero_shot: two classes are called '{doubled}', and a text cannot distinguish them")
+        names, rows = tuple(map(ClassName, found)), np.arange(len(table))
     return NamedTable(
         table, choose_rows(table.labels, table.domains, rows, spec.images_per_class, "probe images"), names
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from clsuite.backbones.templates import resolve_templates
+from clsuite.backbones.templates import resolve_set
 from clsuite.config.class_use import CLASS, ClassUse, MaybeOwn, by_entry_point
 from clsuite.config.spec import Spec
 from clsuite.data.spec import DatasetSpec, short_class
@@ -109,7 +109,7 @@ class ZeroShotProbe(_Probe):
     @field_validator("templates", mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
-        return resolve_templates(value) if isinstance(value, str | list | tuple) else value
+        return resolve_set(value) if isinstance(value, str | list | tuple) else value
 
     @model_validator(mode="after")
     def _one_source(self) -> ZeroShotProbe:

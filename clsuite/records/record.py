@@ -82,7 +82,10 @@ class ScenarioEntry(_Model):
 
     Attributes:
         part_names: Names of the evaluation parts, the columns; empty if they are the tasks.
+        class_names: What prompts call each class, and its data set; absent if the backbone has no text tower.
     """
+
+    absent = ("class_names",)
 
     kind: str
     fingerprint: str
@@ -90,6 +93,7 @@ class ScenarioEntry(_Model):
     task_names: list[str]
     part_names: list[str] = Field(default_factory=list)
     classes: list[str] = Field(description="Class names in the order of the stream, which is the order of the logits.")
+    class_names: list[tuple[str, str]] | None = None
 
     @property
     def columns(self) -> list[str]:

@@ -16,6 +16,7 @@ from clsuite.backbones.finite import check_finite
 from clsuite.backbones.spec import Weights
 from clsuite.config.error_text import first_mistake
 from clsuite.data.batch import Batch
+from clsuite.data.class_names import ClassName
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError, printable
 from clsuite.learner.batch_size import inference_batch_size
@@ -233,6 +234,7 @@ def _without_data(record: RunRecord, state: dict[str, Any]) -> Scenario:
         digests=np.zeros((0, 16), dtype=np.uint8),
         classes=tuple(record.scenario.classes),
         domain_names=tuple(state["domains"]),
+        in_prompts=tuple(ClassName(*name) for name in record.scenario.class_names or ()),
     )
     entries = zip(record.scenario.task_names, state["task_classes"], record.scenario.task_fingerprints, strict=True)
     tasks = [

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from clsuite.backbones.clip_spec import is_clip
 from clsuite.backbones.spec import Weights
 from clsuite.config.feature_store import feature_limit
 from clsuite.data.spec import DatasetSpec
@@ -21,11 +22,12 @@ from clsuite.runner.bind import Bound, bind
 from clsuite.runner.file_names import file_name
 from clsuite.runner.options import RunOptions
 from clsuite.runner.orders import ordered_streams, seeds_of
-from clsuite.runner.record_config import run_config, unrecordable
+from clsuite.runner.record_config import names_in_prompts, run_config, unrecordable
 from clsuite.runner.requirements import (
     check_buffers,
     check_classes,
     check_rests,
+    check_tasks,
 )
 from clsuite.runner.resolve import ResolvedMethod, ResolvedPlugins, resolve_methods
 from clsuite.runner.spec import BenchmarkSpec
@@ -187,10 +189,13 @@ def _plan(
         _check_kind(method, scenario)
     check_buffers([(info.name, info.source, args) for info, args in method.plugins if info.source], scenario)
     check_classes(name, method.named, method.training, scenario)
+    check_tasks(method.training, scenario)
     check_rests(name, method.named, method.training, spec.backbone, scenario)
     config: dict[str, Any] = {}
     try:
         config = {**run_config(spec, options, method.training, bound.weights), "probes": bound.probes}
+        if is_clip(spec.backbone.name):
+            config["backbone"]["class_names"] = names_in_prompts(scenario)
         pending = _pending(spec, config, scenario, name, seed, method.plugins)
     except (TypeError, ValueError) as error:  # a value that JSON has not
         raise UserError(f"method '{name}': {unrecordable(config, method.plugins) or error}") from error
@@ -255,5 +260,6 @@ def _pending(
             task_names=[task.name for task in scenario.tasks],
             part_names=[part.name for part in scenario.separate_splits],
             classes=list(scenario.classes),
+            class_names=list(scenario.class_names) if is_clip(spec.backbone.name) else None,
         ),
     )

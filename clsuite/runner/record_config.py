@@ -8,16 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from clsuite.backbones.spec import Weights
+from clsuite.backbones.templates import BY_DATASET
 from clsuite.config.class_use import class_entry
+from clsuite.data.class_names import known_as
 from clsuite.data.fingerprint import table_fingerprint
+from clsuite.data.sequence import parts_of
+from clsuite.errors import did_you_mean
 from clsuite.learner.options import TrainingSpec
 from clsuite.probes.images import load_probe_images
 from clsuite.probes.named import load_named_table
 from clsuite.probes.spec import AnyProbe, ZeroShotProbe
+from clsuite.records.canonical import sha256_of
 from clsuite.runner.options import RunOptions
 from clsuite.runner.resolve import ResolvedPlugins
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.training import leaves
+from clsuite.scenarios import Scenario
 from clsuite.stream.within_task_spec import EvaluationSpec
 
 
@@ -31,13 +37,37 @@ def run_config(spec: BenchmarkSpec, options: RunOptions, training: TrainingSpec,
             "normalization": spec.backbone.normalization,
             "weights": weights.kind,
             "sha256": weights.sha256,
-            **({"templates": list(spec.backbone.prompts)} if spec.backbone.prompts else {}),
+            **({"templates": _templates(spec)} if spec.backbone.prompts else {}),
             **(class_entry(spec.backbone.own) if spec.backbone.own else {}),
         },
         "training": training.recorded(),
         **evaluation_config(spec, options),
         **({"judged_on": "validation"} if options.on_validation else {}),
     }
+
+
+def _templates(spec: BenchmarkSpec) -> list[str] | dict[str, list[str]]:
+    """The templates of the benchmark's data sets.
+
+    Raises:
+        UserError: If templates are given for a data set that the benchmark does not have.
+    """
+    prompts = spec.backbone.prompts
+    if isinstance(prompts, tuple):
+        return list(prompts)
+    if spec.dataset is None:
+        return {name: list(templates) for name, templates in prompts.items()}
+    present = [known_as(part) for part in parts_of(spec.dataset)]
+    for name in prompts:
+        if name not in present and prompts[name] not in (sets.get(name) for sets in BY_DATASET.values()):
+            raise did_you_mean("data set in backbone.templates:", name, present)
+    return {name: list(prompts[name]) for name in dict.fromkeys(present) if name in prompts}
+
+
+def names_in_prompts(scenario: Scenario) -> str:
+    """Hash of what prompts call all classes, whatever the order of the stream."""
+    table = scenario.table
+    return sha256_of(sorted([name, *spoken] for name, spoken in zip(table.classes, table.class_names, strict=True)))
 
 
 def tasks_learned(spec: BenchmarkSpec, limit_tasks: int | None = None) -> int | None:

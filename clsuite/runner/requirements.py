@@ -10,7 +10,7 @@ from clsuite.backbones.clip_spec import EXAMPLE, is_clip
 from clsuite.backbones.families import is_resnet
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.data.buffer_policy import LABEL_BYTES, check_one_of_each
-from clsuite.errors import InputWarning, UserError, warn_of
+from clsuite.errors import InputWarning, UserError, did_you_mean, warn_of
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.compatibility import Named
 from clsuite.plugin.introspection import PluginSource
@@ -122,6 +122,26 @@ def check_parts(
             f"plugin '{counting[0]}' with diversify or selection: batch chooses by what the whole batch chose, and "
             f"{by} takes batches apart: remove one of them"
         )
+
+
+def check_tasks(training: TrainingSpec, scenario: Scenario) -> None:
+    """Check the number of steps of tasks, and the tasks that have options of their own.
+
+    Raises:
+        UserError: If a stream with a single pass would be trained for a number of steps, or there is no such task.
+    """
+    if training.steps is not None and scenario.kind in SINGLE_PASS:
+        raise UserError(
+            f"training.steps is {training.steps}, but a stream of kind '{scenario.kind}' passes once, which decides on "
+            "the number of steps: remove it",
+            field="training.steps",
+        )
+    names = [*(task.name for task in scenario.tasks), *filter(None, scenario.table.domain_names)]
+    for name in training.by_task:
+        if name not in names:
+            error = did_you_mean("task in training.by_task:", name, names)
+            error.field = "training.by_task"
+            raise error
 
 
 def check_classes(method: str, plugins: Sequence[Named], training: TrainingSpec, scenario: Scenario) -> None:

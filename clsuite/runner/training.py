@@ -106,6 +106,8 @@ def _giving_way(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         base["optimizer"] = {key: value for key, value in base["optimizer"].items() if key in OptimizerSpec.KEPT}
     if isinstance(schedule, Mapping) and CLASS in schedule:
         del base["schedule"]
+    if "epochs" in changes:
+        base.pop("steps", None)
     return base
 
 

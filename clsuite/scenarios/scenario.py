@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from clsuite.data.class_names import ClassName
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
 
@@ -88,6 +89,12 @@ class Scenario:
     separate_splits: tuple[EvalSplit, ...] = ()
     planned: int | None = None
     batch_repeats: int = 1
+
+    @cached_property
+    def class_names(self) -> tuple[ClassName, ...]:
+        """What prompts call each class, by stream label."""
+        known = dict(zip(self.table.classes, self.table.class_names, strict=True))
+        return tuple(known[name] for name in self.classes)
 
     @property
     def planned_tasks(self) -> int:

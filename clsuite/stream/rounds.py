@@ -49,7 +49,7 @@ def train_task(
     while number < rounds:
         if number:
             L.seed_everything(derive_seed(learner.seed, "task", task.index, number), verbose=False)
-        learner.begin_round(task, number)
+        learner.begin_round(task, number, len(indices))
         rounds = learner.plan.rounds
         trainer = make_trainer()
         _fit(trainer, learner, _loader(learner, task, indices, device), within)

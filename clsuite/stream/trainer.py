@@ -37,7 +37,7 @@ class ProgressReporter(L.Callback):
         """Report if half a second has passed or the epoch ends."""
         import time
 
-        ends = trainer.is_last_batch
+        ends = trainer.is_last_batch or trainer.global_step == trainer.max_steps
         if not ends and time.monotonic() - self._last < REPORT_SECONDS:
             return
         self._last = time.monotonic()
@@ -89,6 +89,7 @@ def make_trainer(options: TrainingSpec, device: torch.device, callbacks: Sequenc
         strategy=StayingOnDevice(device),
         precision=resolve_precision(options.precision, device),
         max_epochs=options.epochs,
+        max_steps=-1 if options.steps is None else options.steps,
         gradient_clip_val=options.gradient_clip,
         callbacks=list(callbacks),
         plugins=[LightningEnvironment()],

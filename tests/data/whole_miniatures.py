@@ -54,7 +54,8 @@ class Whole:
         split = known.train is not None
         changed = {"train": train if split else None, "test": test if split else None, "total": None}
         pilot = Folders(known.pilot.home, train, test) if known.pilot else None
-        self.patch.setitem(DATASETS, name, dataclasses.replace(known, **changed, pilot=pilot))
+        zscl = dataclasses.replace(known.zscl, train=None) if known.zscl else None
+        self.patch.setitem(DATASETS, name, dataclasses.replace(known, **changed, pilot=pilot, zscl=zscl))
 
 
 def cifar100(whole: Whole) -> None:

@@ -126,8 +126,10 @@ def _settings(record: RunRecord) -> dict[str, Any]:
     """The settings of a record's training that a paper states."""
     training = record.config.get("training") or {}
     optimizer = training.get("optimizer") or {}
+    steps = training.get("steps")
     return {
-        "epochs": training.get("epochs"), "batches of": training.get("batch_size"),
+        "steps": steps, "epochs": training.get("epochs") if steps is None else None,
+        "batches of": training.get("batch_size"),
         "optimizer": optimizer.get("name"), "learning rate": optimizer.get("lr"),
     }  # fmt: skip
 

@@ -230,14 +230,28 @@ def step_problem(record: RunRecord, training: Sequence[int], repeats: int) -> st
         training: Number of training images of each task of the stream.
         repeats: Number of consecutive steps on each batch.
     """
-    method, options = Method.of(record), record.config["training"]
-    epochs, batch = options["epochs"], options["batch_size"]
+    method = Method.of(record)
     for index, (task, images) in enumerate(zip(record.tasks, training, strict=True)):
-        plain = repeats * epochs * math.ceil(images / batch)
-        most = repeats * epochs * math.ceil(sum(training[: index + 1]) / batch)
-        if problem := _of_task(record, method, index, task, (plain, most, repeats * epochs * images)):
+        plain, samples = _plain(record, index, images, repeats)
+        most, _ = _plain(record, index, sum(training[: index + 1]), repeats)
+        if problem := _of_task(record, method, index, task, (plain, most, samples)):
             return f"task {index + 1}: {problem}"
     return _images(record, sum(training))
+
+
+def _plain(record: RunRecord, index: int, images: int, repeats: int) -> tuple[int, int]:
+    """The steps and samples of plain training of a task with some number of images."""
+    options = record.config["training"]
+    own = options.get("by_task", {}).get(record.scenario.task_names[index], {})
+    options = {**options, **own, **({"steps": None} if "epochs" in own else {})}
+    batch, steps = options["batch_size"], options.get("steps")
+    in_pass = repeats * math.ceil(images / batch)
+    if steps is None:
+        return options["epochs"] * in_pass, repeats * options["epochs"] * images
+    whole, rest = divmod(steps, in_pass)
+    batches, again = divmod(rest, repeats)
+    begun = min(batches * batch, images)
+    return steps, repeats * (whole * images + begun) + again * min(batch, images - begun)
 
 
 def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due: tuple[int, int, int]) -> str:

@@ -43,19 +43,28 @@ class Job:
     root: Path | None
     names: tuple[str, ...]
     resample: str
+    squash: bool = False
 
     @classmethod
     def open(cls, folder: Path) -> Job:
         """Open the job in a folder."""
         fields = json.loads((folder / "job.json").read_text(encoding="utf-8"))
         root = None if fields["root"] is None else Path(fields["root"])
-        return cls(folder, fields["size"], fields["count"], root, tuple(fields["names"]), fields["resample"])
+        return cls(
+            folder,
+            fields["size"],
+            fields["count"],
+            root,
+            tuple(fields["names"]),
+            fields["resample"],
+            fields.get("squash", False),
+        )
 
     @classmethod
-    def prepare(cls, folder: Path, manifest: Manifest, size: int) -> Job:
+    def prepare(cls, folder: Path, manifest: Manifest, size: int, squash: bool = False) -> Job:
         """Create the job in a folder, or continue the existing one if it has the same files and pixels."""
         manifest = with_digests(manifest)
-        fields = _description(manifest, size)
+        fields = {**_description(manifest, size), "squash": squash}
         if _described(folder) != fields or not _has_sources(folder, manifest):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -107,7 +116,7 @@ class Job:
                 raise UserError(f"cannot read the image '{path}': {error.strerror}") from error
             if not np.array_equal(digest(content), digests[row]):
                 raise UserError(f"the image '{path}' changed while it was read: run it again")
-            block[position] = decode(path, self.size, content)
+            block[position] = decode(path, self.size, content, self.squash)
         return block
 
     def _decode_pixels(self, rows: slice) -> NDArray[np.uint8]:

@@ -48,10 +48,15 @@ def read_imagenet_a(root: Path) -> Manifest:
     return read_unsplit(root, "ImageNet-A split", by_synsets)
 
 
-def read_caltech101(base: Path) -> Manifest:
-    """Caltech-101: ``101_ObjectCategories/CLASS/*`` without the background class, split 80/20."""
+def read_caltech101(base: Path, seed: int | None = None) -> Manifest:
+    """Caltech-101: ``101_ObjectCategories/CLASS/*`` without the background class, split 80/20.
+
+    Args:
+        base: The folder with ``caltech101``.
+        seed: Seed of PyTorch's generator for a division as a whole; by default each class is divided.
+    """
     root = base / "caltech101" / "101_ObjectCategories"
-    return read_unsplit(root, "Caltech101 split", by_words, without="BACKGROUND_Google")
+    return read_unsplit(root, "Caltech101 split", by_words, without="BACKGROUND_Google", seed=seed)
 
 
 def read_cub200(root: Path) -> Manifest:

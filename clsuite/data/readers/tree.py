@@ -8,6 +8,7 @@ from pathlib import Path
 from clsuite.data.folder import list_classes, list_folder, list_images
 from clsuite.data.manifest import Manifest, Sample, list_samples, with_split
 from clsuite.data.naming import NAMES_FILE, check_labels, check_names, name_synsets, read_names, readable, synset_words
+from clsuite.data.readers.division import random_division
 from clsuite.errors import UserError
 
 TEST_SHARE = 0.2
@@ -49,10 +50,12 @@ def read_tree(root: Path, naming: Naming = by_folders) -> Manifest:
     return list_named(root, list_folder(root), naming)
 
 
-def read_unsplit(root: Path, purpose: str, naming: Naming, without: str = "") -> Manifest:
-    """Read ``CLASS/*`` and split it 80/20."""
-    samples = [Sample(path, label, False) for path, label in list_classes(root) if label != without]
-    return list_named(root, with_split(_some(root, samples), TEST_SHARE, purpose), naming)
+def read_unsplit(root: Path, purpose: str, naming: Naming, without: str = "", seed: int | None = None) -> Manifest:
+    """Read ``CLASS/*`` and split it 80/20: each class, or with a seed for PyTorch's generator all images as a whole."""
+    samples = _some(root, [Sample(path, label, False) for path, label in list_classes(root) if label != without])
+    if seed is not None:
+        return list_named(root, random_division(samples, 1 - TEST_SHARE, seed), naming)
+    return list_named(root, with_split(samples, TEST_SHARE, purpose), naming)
 
 
 def read_unsplit_domains(root: Path, domains: Sequence[str], purpose: str) -> Manifest:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from clsuite.data.manifest import Manifest, Sample, list_pixels, list_samples, with_split
 from clsuite.data.naming import readable
+from clsuite.data.readers.division import random_division
 from clsuite.errors import UserError
 from clsuite.regular_files import open_regular
 
@@ -113,9 +114,12 @@ class VisionFiles(Vision):
 
     Attributes:
         more_train: Arguments for a further part that is added to the training part (the validation part of some sets).
+        seed: Seed of PyTorch's generator for a division as a whole, if there is no official one; by default each class
+            is divided.
     """
 
     more_train: Mapping[str, Any] | None = None
+    seed: int | None = None
 
     def __call__(self, base: Path) -> Manifest:
         """List the images of a folder.
@@ -128,7 +132,9 @@ class VisionFiles(Vision):
         samples = self._samples(base, train, names, False)
         if self.more_train is not None:
             samples += self._samples(base, self._open(base, self.more_train, loader=str), names, False)
-        if self.test is None:
+        if self.test is None and self.seed is not None:
+            samples = random_division(samples, 1 - TEST_SHARE, self.seed)
+        elif self.test is None:
             samples = with_split(samples, TEST_SHARE, f"{self.kind} split")
         else:
             samples += self._samples(base, self._open(base, self.test, loader=str), names, True)
