@@ -11,6 +11,8 @@ from torch import Tensor
 from clsuite.plugin import Learner, Plugin, Task, Traits, check_range, classification_loss, warm_up_head
 from clsuite.plugin.helpers import BatchLoader
 
+SCALE = "clip.logit_scale"
+
 
 class SAFT(Plugin):
     """Fine-tunes only those weights of the backbone whose gradient is largest at its start.
@@ -23,7 +25,8 @@ class SAFT(Plugin):
     gradient is clipped by the norm of all its entries, whether selected or not.
 
     The paper scores and trains both towers of CLIP with its zero-shot head: use
-    ``training: {head: zero_shot, tune: both}``. By default (``tune: image``) share and weights are those of the image
+    ``training: {head: zero_shot, tune: both}``. CLIP's logit scale is neither scored nor moved: it is one number, whose
+    gradient is that of all images. By default (``tune: image``) share and weights are those of the image
     tower only. The gradients of a new linear head are meaningless, so it is trained on frozen features first
     (`head_epochs`). The paper has no stream of tasks.
 
@@ -72,7 +75,8 @@ class SAFT(Plugin):
 
     def _scores(self, learner: Learner, task: Task) -> dict[str, Tensor]:
         """Magnitude of the mean gradient of the cross-entropy over the task's training images, not augmented."""
-        parameters = {name: value for name, value in learner.backbone.named_parameters() if value.requires_grad}
+        named = learner.backbone.named_parameters()
+        parameters = {name: value for name, value in named if value.requires_grad and name != SCALE}
         sums = [torch.zeros_like(value) for value in parameters.values()]
         loader = BatchLoader(learner.scenario.table, learner.scenario.labels, task.train, learner.options.batch_size)
         was_training = learner.training
@@ -98,7 +102,9 @@ class SAFT(Plugin):
         """Restore the weights that are not selected."""
         assert isinstance(pl_module, Learner)
         for name, value in pl_module.backbone.named_parameters():
-            if name in self._masks:
+            if name == SCALE and value.requires_grad:
+                value.data.copy_(self._start[name])
+            elif name in self._masks:
                 torch.where(self._masks[name], value, self._start[name], out=value.data)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:

@@ -20,8 +20,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "icarl": {"capacity": 18},
     "inflora": {"rank": 2},
     "kfpf": {"steps": 5, "alpha": 0.5},
+    "moder": {"epochs": 2},
+    "moe_adapters": {"experts": 3, "size": 4, "code": 8, "code_steps": 5},
     "mos": {"size": 4, "samples": 16, "align_epochs": 3},
     "ranpac": {"projection": 300},
+    "rapf": {"draws": 4},
     "s_pet": {"size": 2},
     "sd_lora": {"rank": 2, "boundary": "carry", "drop_below": 0.001},
     "sema": {"size": 4, "code": 8, "threshold": 1.0, "descriptor_epochs": 2},
@@ -29,6 +32,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ssiat": {"size": 4, "samples": 16},
     "saft": {"share": 0.01, "rescore": "task"},
     "tuna": {"size": 4, "samples": 16, "align_epochs": 3, "orthogonality": 0.1},
+    "zscl": {"reference_batch": 8, "ensemble_every": 2},
 }
 
 NEEDS: dict[str, dict[str, Any]] = {

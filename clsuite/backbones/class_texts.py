@@ -21,9 +21,9 @@ class ClassTexts:
     (ensembles over the embedding space). The features are cached as long as the text tower does not change; while it is
     trained, they are computed in each step, with gradients. Changes are detected by the parameters and buffers outside
     the image tower: another tensor in their place, or a higher version, which every in-place operation gives except the
-    step of a fused optimizer (the learner's optimizer increases it itself) and writing to ``.data``. Nothing is cached
-    while modules are attached to the text tower (`ClipBackbone.text_is_altered`). Without gradients, features are
-    computed in full precision.
+    step of a fused optimizer (the learner's optimizer increases it itself) and writing to ``.data``. Modules that
+    are attached by `ClipBackbone.attach_to_text` count like the tower's own; nothing is cached while anything else acts
+    on it (`ClipBackbone.text_is_altered`). Without gradients, features are computed in full precision.
     """
 
     def __init__(
@@ -59,16 +59,16 @@ class ClassTexts:
 
     def features(self, classes: int) -> Tensor:
         """Normalized text features ``[classes, width]`` of the first classes."""
-        sources = self._backbone.text_tensors()
+        sources, switches = self._backbone.text_tensors(), self._backbone.text_switches()
         device = sources[0].device
         if torch.is_grad_enabled() and any(value.requires_grad for value in sources):
             self._state = ()
             return self._encode(self._tokens[:classes], device)
-        if self._backbone.text_is_altered():
+        if switches is None or self._backbone.text_is_altered():
             self._state = ()
             with torch.autocast(device.type, enabled=False):
                 return self._encode(self._tokens[:classes], device)
-        state = (device, *((id(value), tensor_version(value)) for value in sources))
+        state = (device, switches, *((id(value), tensor_version(value)) for value in sources))
         if state != self._state:
             self._kept, self._state = [], state
             self._sources = sources  # kept alive, so that no other tensor gets the id of one that was replaced
@@ -78,6 +78,15 @@ class ClassTexts:
             while len(self._kept) < classes:
                 self._kept.append(self._encode([self._tokens[len(self._kept)]], device)[0])
         return torch.stack(self._kept[:classes])
+
+    def encode(self, classes: Sequence[int]) -> Tensor:
+        """Features ``[len(classes), width]`` of some classes as the text tower is now, with gradients, not kept."""
+        device = self._backbone.text_parameters()[0].device
+        return self._encode([self._tokens[label] for label in classes], device)
+
+    def prompts(self, label: int) -> int:
+        """Number of prompts of a class, which pass the text tower one behind another."""
+        return len(self._tokens[label])
 
     def _encode(self, tokens: Sequence[Tensor], device: torch.device) -> Tensor:
         features = self._backbone.encode_tokens(torch.cat(list(tokens)).to(device)).float()

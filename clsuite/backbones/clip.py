@@ -41,6 +41,8 @@ class ClipBackbone(Backbone):
         own_templates: Prompt templates by data set.
         width: Width of the features of both towers.
         normalize: Turns stored images into the input of the image tower.
+        token_hooks: Functions that tokens pass on their way to the text tower, in order.
+        text_modules: Modules that were attached to the text tower by `attach_to_text`.
     """
 
     def __init__(
@@ -61,6 +63,9 @@ class ClipBackbone(Backbone):
         self.width = width
         self.normalize = Normalize(mean, std)
         self._tokenizer = tokenizer
+        self.token_hooks: list[Callable[[Tensor], Tensor]] = []
+        self.text_modules: tuple[Any, ...] = ()
+        self._known_changes: tuple[Any, ...] = ()
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalized images ``[B, 3, H, W]`` to image features ``[B, width]``, not normalized."""
@@ -77,6 +82,8 @@ class ClipBackbone(Backbone):
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Map tokens ``[N, context length]`` to normalized text features ``[N, width]``."""
+        for change in self.token_hooks:
+            tokens = change(tokens)
         features: Tensor = self.clip.encode_text(tokens, normalize=True)
         return features
 
@@ -93,15 +100,43 @@ class ClipBackbone(Backbone):
         tower: nn.Module = self.clip.text if hasattr(self.clip, "text") else self.clip.transformer
         return tower
 
+    def attach_to_text(self, module: Any, to: nn.Module | None = None) -> None:
+        """Attach a parameter-efficient module to the text tower, whose features can be kept while it does not change.
+
+        Args:
+            module: A module of `clsuite.peft`; its parameters and its `switches` say what it does.
+            to: What it is attached to; by default the network of the text tower.
+        """
+        before = {id(change) for change in self._text_changes()}
+        module.attach(self.text_model if to is None else to)
+        module.on_text = True
+        self.text_modules = (*self.text_modules, module)
+        new = [change for change in self._text_changes() if id(change) not in before]
+        self._known_changes = (*self._known_changes, *new)
+
     def text_is_altered(self) -> bool:
-        """Whether modules are attached to what texts pass, so that their features do not depend on its tensors alone.
+        """Whether more than `text_modules` acts on what texts pass, so that nothing here knows what features depend on.
 
         That is everything beside the image tower: the token embedding, the transformer and the last normalization of
         OpenCLIP's own models, and the whole text tower of others.
         """
-        beside = [part for name, part in self.clip.named_modules() if name and not _is_visual(name)]
-        attached = any(any(hooks_of(part, *FORWARD_HOOKS)) or "forward" in vars(part) for part in beside)
-        return attached or "encode_text" in vars(self.clip)
+        known = {id(change) for change in self._known_changes}
+        return any(id(change) not in known for change in self._text_changes())
+
+    def _text_changes(self) -> list[Any]:
+        """Hooks and replaced forward passes of all that texts pass, and functions that change their tokens."""
+        parts = [part for name, part in self.clip.named_modules() if name and not _is_visual(name)]
+        beside = [value for part in parts for value in vars(part).values() if isinstance(value, nn.Module)]
+        parts += [part for one in beside for part in one.modules()]
+        hooks = [hook for part in parts for found in hooks_of(part, *FORWARD_HOOKS) for hook in found.values()]
+        replaced = [vars(part)["forward"] for part in parts if "forward" in vars(part)]
+        encode = [vars(self.clip)["encode_text"]] if "encode_text" in vars(self.clip) else []
+        return [*hooks, *replaced, *encode, *self.token_hooks]
+
+    def text_switches(self) -> tuple[object, ...] | None:
+        """What decides about the features of texts besides parameters; None if only a single pass can say it."""
+        of_modules = [module.switches() for module in self.text_modules]
+        return None if None in of_modules else tuple(of_modules)
 
     @property
     def logit_scale(self) -> Tensor:
@@ -124,9 +159,10 @@ class ClipBackbone(Backbone):
         return [parameter for name, parameter in self.clip.named_parameters() if not _is_visual(name)]
 
     def text_tensors(self) -> list[Tensor]:
-        """The parameters and buffers of the text features and their scale, as they are now."""
+        """The parameters and buffers of the text features and their scale, as they are now; of attached modules too."""
         named = (*self.clip.named_parameters(), *self.clip.named_buffers())
-        return [value for name, value in named if not _is_visual(name)]
+        attached = [value for module in self.text_modules for value in (*module.parameters(), *module.buffers())]
+        return [*(value for name, value in named if not _is_visual(name)), *attached]
 
     def tune(self, towers: Towers, scale: bool = True) -> None:
         """Make the image tower, the text tower, or both trainable; the rest is frozen.

@@ -12,6 +12,7 @@ PAPERS = {
     "Goswami, NeurIPS 2023 (FeCAM)": ARXIV + "2309.14062",
     "Hayes, CVPR-W 2020 (SLDA)": ARXIV + "1909.01520",
     "Hu, ICLR 2022 (LoRA)": ARXIV + "2106.09685",
+    "Huang, ECCV 2024 (RAPF)": ARXIV + "2407.14143",
     "Hui, 2024 (HFT)": ARXIV + "2404.18466",
     "Kirkpatrick, PNAS 2017": ARXIV + "1612.00796",
     "Li, ECCV 2016 (LwF)": ARXIV + "1606.09282",
@@ -31,6 +32,7 @@ PAPERS = {
     "Wu, ICLR 2025 (SD-LoRA)": ARXIV + "2501.13198",
     "He, CVPR 2025 (CL-LoRA)": ARXIV + "2505.24816",
     "Tan, CVPR 2024 (SSIAT)": ARXIV + "2403.19979",
+    "Panariello, BMVC 2025 (MoDER)": ARXIV + "2508.16463",
     "Thengane, 2022 (Continual-CLIP)": ARXIV + "2210.03114",
     "Wang, CVPR 2022 (L2P)": ARXIV + "2112.08654",
     "Wang, CVPR 2025 (SEMA)": ARXIV + "2403.18886",
@@ -48,6 +50,8 @@ PAPERS = {
     "Zhou, CVPR 2025 (DUCT)": ARXIV + "2410.00911",
     "Zhou, IJCV 2024 (APER)": ARXIV + "2303.07338",
     "Zhou, IJCV 2024 (SimpleCIL)": ARXIV + "2303.07338",
+    "Yu, CVPR 2024 (MoE-Adapters)": ARXIV + "2403.11549",
+    "Zheng, ICCV 2023 (ZSCL)": ARXIV + "2303.06628",
 }
 """The address of each paper, by its name in the plugins' traits. A record cannot add one: all links are ours."""
 

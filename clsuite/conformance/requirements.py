@@ -30,11 +30,12 @@ def of_backbone(subjects: list[Subject], kind: str, training: dict[str, Any], ma
     Args:
         subjects: Its plugins.
         kind: Kind of the stream.
-        training: Training options; if these need CLIP themselves, nothing can be checked.
+        training: Training options; if these, or those of the plugins, need CLIP themselves, nothing can be checked.
         main: Its run on a backbone that meets the declared requirements.
     """
     declared = {need for subject in subjects for need in subject.cls.traits.requires}
-    if training.get("head") == "zero_shot":
+    own = {name: value for subject in subjects for name, value in subject.cls.traits.training.items()}
+    if {**own, **training}.get("head") == "zero_shot":
         return
     if "clip" in declared:
         yield from _not_needed(subjects, kind, training, main, "clip")

@@ -56,6 +56,7 @@ class Learner(LearnerTools):
         log_to: Receives the values that plugins log; set by the stream.
         together: The processes that train together; None for a single process.
         feature_source: The source of features; set by the stream before it starts the learner.
+        data_root: Folder in which files that plugins name are searched, besides the current one; set by the run.
     """
 
     def __init__(self, backbone: Backbone, options: TrainingSpec, plugins: Sequence[Plugin], seed: int) -> None:

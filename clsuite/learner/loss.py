@@ -90,3 +90,33 @@ def self_contrast(features: Tensor, temperature: float) -> Tensor:
     with full_precision(features):
         similar = features.float() @ features.float().T / temperature
     return -similar.log_softmax(dim=1).diagonal().mean()
+
+
+def one_against_rest(cosines: Tensor, labels: Tensor, classes: Sequence[int], scale: float, middle: float) -> Tensor:
+    """Logistic losses of each class: the mean over its own samples plus the mean over others, mean over classes.
+
+    Args:
+        cosines: ``[B, C]`` of samples and classes.
+        labels: ``[B]``.
+        classes: The label of each column; those without a sample are left out.
+        scale: Factor of the cosines.
+        middle: The cosine with a probability of one half.
+    """
+    answers = scale * (cosines - middle)
+    own = (labels[:, None] == torch.tensor(list(classes), device=labels.device)).to(answers.dtype)
+    number, others = own.sum(dim=0), (1 - own).sum(dim=0)
+    terms = (F.softplus(-answers) * own).sum(dim=0) / number.clamp_min(1)
+    terms = terms + (F.softplus(answers) * (1 - own)).sum(dim=0) / others.clamp_min(1)
+    return terms[number > 0].sum() / (number > 0).sum().clamp_min(1)
+
+
+def distillation(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
+    """T^2 times the cross-entropy of two softmaxes, mean over samples (Hinton et al. 2015, section 2).
+
+    Args:
+        teacher: Logits ``[B, C]`` of the model that is distilled.
+        student: Logits ``[B, C]`` of the one that is trained.
+        temperature: What both are divided by.
+    """
+    targets, answers = (teacher / temperature).softmax(dim=1), student / temperature
+    return temperature**2 * F.cross_entropy(answers, targets)

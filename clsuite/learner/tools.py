@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -51,6 +52,7 @@ class LearnerTools(L.LightningModule):
         self.gradient_samples, self.own_loops, self.own_trained = 0, 0, 0
         self.log_to: Callable[[str, Any], None] = _unheard
         self.feature_source: Source = computed_here
+        self.data_root: Path | None = None
         self._tasks_begun = 0
         self._roles: dict[str, str] = {}
         self._module_owners: dict[str, Plugin] = {}
@@ -150,8 +152,12 @@ class LearnerTools(L.LightningModule):
 
     @property
     def frozen(self) -> bool:
-        """Whether the features are fixed: nothing in the backbone, or in a plugin's module in it, is trained."""
-        inside = [module for key, module in self.plugin_modules.items() if self._roles.get(key) != ON_FEATURES]
+        """Whether the features are fixed: nothing in the backbone, or in a plugin's module in it, is trained.
+
+        Modules in the text tower of a CLIP act on no feature of an image.
+        """
+        modules = ((self._roles.get(key), module) for key, module in self.plugin_modules.items())
+        inside = [module for role, module in modules if role != ON_FEATURES and not getattr(module, "on_text", False)]
         parts = (self.backbone, *inside)
         return not any(parameter.requires_grad for part in parts for parameter in part.parameters())
 

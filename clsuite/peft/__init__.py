@@ -10,8 +10,9 @@ from clsuite.peft.adapter import Adapter
 from clsuite.peft.adaptformer import AdaptFormer
 from clsuite.peft.base import PET, only
 from clsuite.peft.blocks import block_list, choose_blocks, transformer_blocks
-from clsuite.peft.build import PET_KINDS, PetKind, attach_pet, build_pet
+from clsuite.peft.build import PET_KINDS, PetKind, attach_pet, attach_text_pet, build_pet
 from clsuite.peft.decoupled import DecoupledLoRA
+from clsuite.peft.domain_autoencoder import DomainAutoencoder, nearest_domain
 from clsuite.peft.ia3 import IA3
 from clsuite.peft.lora import LoRA
 from clsuite.peft.mixture import AdapterMixture, Expert
@@ -20,9 +21,11 @@ from clsuite.peft.partial_pass import first_blocks_once, left_after
 from clsuite.peft.prefix import GivenPrefix, Prefix
 from clsuite.peft.prompt import Prompt, PromptInit, first_values
 from clsuite.peft.query import FrozenQuery, RoutedByQuery
-from clsuite.peft.route import Route
+from clsuite.peft.route import MixedRoute, Route
+from clsuite.peft.routed_experts import ExpertMixture, RoutedExperts
 from clsuite.peft.ssf import SSF
 from clsuite.peft.task_modules import TaskModules
+from clsuite.peft.text_context import TextContext
 
 __all__ = [
     "IA3",
@@ -33,26 +36,33 @@ __all__ = [
     "Adapter",
     "AdapterMixture",
     "DecoupledLoRA",
+    "DomainAutoencoder",
     "Expert",
+    "ExpertMixture",
     "FrozenQuery",
     "GivenPrefix",
     "LoRA",
+    "MixedRoute",
     "PetKind",
     "Prefix",
     "Prompt",
     "PromptInit",
     "Route",
     "RoutedByQuery",
+    "RoutedExperts",
     "SharedLoRA",
     "TaskModules",
+    "TextContext",
     "WeightedLoRA",
     "attach_pet",
+    "attach_text_pet",
     "block_list",
     "build_pet",
     "choose_blocks",
     "first_blocks_once",
     "first_values",
     "left_after",
+    "nearest_domain",
     "only",
     "transformer_blocks",
 ]

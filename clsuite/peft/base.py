@@ -23,6 +23,7 @@ class PET(nn.Module, ABC):
         enabled: Whether an attached module acts.
         route: For a module with several entries, which of them act on which sample of the current batch; with None all
             act on every sample.
+        on_text: Whether it acts on the text tower of a CLIP, and so on no feature of an image.
     """
 
     role: ClassVar[str] = ""
@@ -32,6 +33,7 @@ class PET(nn.Module, ABC):
         super().__init__()
         self.enabled = True
         self.route: Route | None = None
+        self.on_text = False
         self._handles: list[Any] = []
 
     @property
@@ -52,6 +54,10 @@ class PET(nn.Module, ABC):
     def release(self) -> None:
         """Forget what was set for one forward pass."""
         self.route = None
+
+    def switches(self) -> tuple[object, ...] | None:
+        """What decides about its effect besides its parameters; None if that is of a single forward pass."""
+        return None if self.route is not None else (self.enabled, self.training)
 
     @contextmanager
     def switched(self, enabled: bool) -> Iterator[None]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from clsuite.backbones.clip import clip_of
 from clsuite.errors import UserError, did_you_mean
 from clsuite.peft.adapter import Adapter
 from clsuite.peft.adaptformer import AdaptFormer
@@ -20,6 +21,7 @@ from clsuite.peft.prefix import Prefix
 from clsuite.peft.prompt import Prompt, PromptInit
 from clsuite.peft.protocols import Host
 from clsuite.peft.ssf import SSF
+from clsuite.peft.text_context import TextContext
 
 PetKind = Literal["lora", "adapter", "prefix", "prompt", "ia3", "adaptformer", "ssf"]
 PET_KINDS: tuple[str, ...] = get_args(PetKind)
@@ -137,4 +139,37 @@ def attach_pet(learner: Host, plugin: Any, name: str, kind: PetKind, **build: An
     module = build_pet(kind, learner.backbone.model, **build)
     learner.register_plugin_module(plugin, name, module)
     module.attach(learner.backbone.model)
+    return module
+
+
+def attach_text_pet(
+    learner: Host, plugin: Any, name: str, kind: PetKind, *, words: str = "", std: float = 0.02, **build: Any
+) -> PET:
+    """Freeze a CLIP, and attach a new module to its text tower, as `attach_pet` does to the image tower.
+
+    Text features of classes are kept until the module's parameters change, and computed in each step while it is
+    trained. Features of images do not depend on it.
+
+    Args:
+        learner: The learner.
+        plugin: The plugin that owns the module.
+        name: Name of the module, unique within the plugin.
+        kind: As of `attach_pet`; a ``prompt`` is a `TextContext` of that many vectors, whatever the blocks.
+        words: For a prompt: words whose token embeddings are its first values.
+        std: For a prompt: standard deviation of the other first values.
+        build: Arguments of `build_pet`.
+
+    Raises:
+        UserError: If the backbone is not a CLIP, or as `attach_pet`.
+    """
+    backbone = clip_of(learner.backbone, f"a {kind} in the text tower")
+    backbone.requires_grad_(False)
+    context = kind == "prompt"
+    module: PET = (
+        TextContext(backbone, build["size"], build["generator"], std, words)
+        if context
+        else build_pet(kind, backbone.text_model, **build)
+    )
+    learner.register_plugin_module(plugin, name, module)
+    backbone.attach_to_text(module, backbone if context else None)
     return module

@@ -36,3 +36,25 @@ class Route:
     def gather(self, rows: Tensor) -> Tensor:
         """From ``[entries * length, width]`` the rows of each sample's entries, ``[B, k * length, width]``."""
         return rows.view(self.entries, -1, rows.shape[-1])[self.chosen].flatten(1, 2)
+
+
+@dataclass(frozen=True)
+class MixedRoute(Route):
+    """Entries that act on each sample to a share, as the sum of several modules with factors.
+
+    Of low-rank matrices this is the sum of their products, each with its share.
+
+    Attributes:
+        shares: ``[B, entries]``: the factor of each entry's output, for each sample.
+    """
+
+    shares: Tensor
+
+    @classmethod
+    def of(cls, shares: Tensor) -> MixedRoute:
+        """The route of some shares ``[B, entries]``."""
+        return cls(torch.zeros(len(shares), 0, dtype=torch.int64, device=shares.device), shares.shape[1], shares)
+
+    def weights(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """``[B, entries]``: the shares."""
+        return self.shares.to(dtype)

@@ -10,9 +10,10 @@
 * Classifier alignment: `ClassGaussians` (statistics of classes, and features drawn from them), `align_head` with
   `AlignmentSettings` (the head trained on these), its logits `plain_logits`, `task_normalized` and `scaled_cosine`,
   `nearness` (means of older classes nearer to zero), `head_values` (for `WeightSwap`), `check_alignable`.
-* Losses: `cosface_loss` (a margin for the true class), `self_contrast` (HiDe-Prompt, MOS).
+* Losses: `cosface_loss` (a margin for the true class), `self_contrast` (HiDe-Prompt, MOS), `one_against_rest`
+  (logistic), `distillation`.
 * Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
-* CLIP: `clip_of`, `ClassTexts`.
+* CLIP: `clip_of`, `ClassTexts`, `reference_images`, `reference_texts` (beside the stream), `random_tokens`.
 * Numbers: `full_precision` (no autocast), `refuse_unscaled` (for steps of one's own), `tensor_bytes` (what is
   kept), `entropic_transport` (Sinkhorn's plan).
 """
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     )
     from clsuite.learner.class_gaussians import ClassGaussians
     from clsuite.learner.features import FeatureStore, compute_features
-    from clsuite.learner.loss import self_contrast
+    from clsuite.learner.loss import distillation, one_against_rest, self_contrast
     from clsuite.learner.margins import cosface_loss
     from clsuite.learner.precision import full_precision, refuse_unscaled
     from clsuite.learner.rehearsal import check_trained
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from clsuite.learner.weight_swap import PretrainedState, WeightSwap, statistics_of
     from clsuite.learner.weights import mean_of, set_weights, task_vector, top_share, weights_of
     from clsuite.plugin.state import tensor_bytes
+    from clsuite.probes.reference_images import random_tokens, reference_images, reference_texts
 
 __all__ = [
     "AlignmentSettings",
@@ -69,13 +71,18 @@ __all__ = [
     "clip_of",
     "compute_features",
     "cosface_loss",
+    "distillation",
     "entropic_transport",
     "full_precision",
     "head_values",
     "mean_of",
     "multi_step",
     "nearness",
+    "one_against_rest",
     "plain_logits",
+    "random_tokens",
+    "reference_images",
+    "reference_texts",
     "refuse_unscaled",
     "row_positions",
     "scaled_cosine",
@@ -107,6 +114,7 @@ LAZY = {
     "clip_of": "clsuite.backbones.clip",
     "compute_features": "clsuite.learner.features",
     "cosface_loss": "clsuite.learner.margins",
+    "distillation": "clsuite.learner.loss",
     "entropic_transport": "clsuite.learner.transport",
     "full_precision": "clsuite.learner.precision",
     "refuse_unscaled": "clsuite.learner.precision",
@@ -114,7 +122,11 @@ LAZY = {
     "mean_of": "clsuite.learner.weights",
     "multi_step": "clsuite.learner.schedules",
     "nearness": "clsuite.learner.alignment",
+    "one_against_rest": "clsuite.learner.loss",
     "plain_logits": "clsuite.learner.alignment",
+    "random_tokens": "clsuite.probes.reference_images",
+    "reference_images": "clsuite.probes.reference_images",
+    "reference_texts": "clsuite.probes.reference_images",
     "row_positions": "clsuite.data.taken",
     "scaled_cosine": "clsuite.learner.alignment",
     "self_contrast": "clsuite.learner.loss",

@@ -146,6 +146,7 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
     config = plan.pending.config
     scenario = load_scenario(plan)
     learner = build_learner(plan.pending, plan.plugins, plan.weights, files=plan.files)
+    learner.data_root = plan.data_root
     return Stream(
         learner=learner,
         scenario=scenario,

@@ -110,6 +110,7 @@ def _check_method(plan: RunPlan, scenario: Scenario, connection: Connection, rec
                 check_compiler(find_device(plan.device))
         with torch.device("cpu"):
             learner = build_learner(plan.pending, plan.plugins, plan.weights, enter, plan.files)
+            learner.data_root = plan.data_root
             learner.start(scenario)
         size = scenario.table.images.shape[-1]
         _send(connection, {"kind": "size", "recipe": recipe, "size": _size(plan, learner, size)})

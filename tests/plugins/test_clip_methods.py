@@ -140,7 +140,7 @@ def test_block_expansion_puts_copies_into_the_image_tower(make_clip: MakeClip) -
 
 @pytest.mark.parametrize("rescore", ["once", "task"])
 def test_saft_moves_exactly_the_chosen_share_of_both_towers(rescore: Any, make_clip: MakeClip) -> None:
-    """Weight decay and momentum on, one threshold over all tensors of both towers, the logit scale among them."""
+    """Weight decay and momentum on, one threshold over all tensors of both towers; the logit scale rests."""
     plugin = SAFT(share=0.001, rescore=rescore)
     decaying = OptimizerSpec(name="adamw", lr=1e-3, weight_decay=0.1)
     stream = make_clip(plugin, head="zero_shot", tune="both", optimizer=decaying, epochs=2)
@@ -160,6 +160,8 @@ def test_saft_moves_exactly_the_chosen_share_of_both_towers(rescore: Any, make_c
 
     stream.learner.end_task, plugin._scores = look, keep  # type: ignore[method-assign]
     stream.run()
+    assert not any(end.pop("logit_scale").any() for end in ends)
+    del start["logit_scale"]
     entries = sum(value.numel() for value in start.values())
     assert sum(int(moved.sum()) for moved in ends[0].values()) == round(0.001 * entries)
     threshold = torch.cat([value.flatten() for value in scores[0].values()]).topk(round(0.001 * entries)).values[-1]
@@ -185,6 +187,7 @@ def test_saft_with_sgd_and_momentum_leaves_the_rest_alone(make_clip: MakeClip) -
     stream.run()
     moved = sum(int((value != start[key]).sum()) for key, value in stream.learner.backbone.named_parameters())
     assert 0 < moved <= round(0.01 * sum(value.numel() for value in start.values()))
+    assert torch.equal(stream.learner.backbone.clip.logit_scale, start["clip.logit_scale"])
 
 
 def test_saft_resumes_bit_identically_on_both_towers(make_clip: MakeClip, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_without_merging_and_contrast_it_trains_one_adapter_through_all_tasks(ma
 
     def start(scenario: Scenario) -> None:
         begin(scenario)
-        pet.module.load_state_dict(first)
+        pet.modules[0].load_state_dict(first)
 
     kept = merged.learner.begin_task
     first: dict[str, torch.Tensor] = {}
@@ -102,7 +102,7 @@ def test_without_merging_and_contrast_it_trains_one_adapter_through_all_tasks(ma
     merged.learner.begin_task, plain.learner.start = begin_task, start
     merged.run()
     plain.run()
-    assert same(plugin.adapters.kept[2].state_dict(), pet.module.state_dict())
+    assert same(plugin.adapters.kept[2].state_dict(), pet.modules[0].state_dict())
 
 
 def test_a_features_contrast_is_the_cross_entropy_of_its_similarities() -> None:

@@ -102,13 +102,13 @@ def test_the_first_task_is_plain_adapter_tuning(make_stream: Any, scenario: Scen
 
     def begins(on: Scenario) -> None:
         begin(on)
-        pet.module.load_state_dict(first)
+        pet.modules[0].load_state_dict(first)
         plain.learner.head.fix_scale(20.0)
 
     tuned.learner.begin_task, plain.learner.start = keeps, begins
     tuned.run()
     plain.run()
-    assert same(plugin.adapters.kept[0].state_dict(), pet.module.state_dict())
+    assert same(plugin.adapters.kept[0].state_dict(), pet.modules[0].state_dict())
     np.testing.assert_array_equal(tuned.matrix.class_incremental, plain.matrix.class_incremental)
 
 

@@ -268,7 +268,7 @@ def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due
     steps, counted = task.steps, task.gradient_samples
     if method.is_known and not method.trains_by_gradient(index):
         return f"it says {steps} steps and {counted} samples, but its method takes no gradient steps then" * bool(
-            steps or (counted and not method.trains_before)
+            steps or (counted and not method.trains_before and not method.effects & OWN_PASSES)
         )
     if method.plans:
         return "" if 0 < steps <= counted else f"it says {steps} steps and {counted} samples"
