@@ -30,7 +30,7 @@ class ClassifierSpec(Spec):
     @field_validator("templates", mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
-        return resolve_templates(value) if isinstance(value, str | list | tuple) else value
+        return resolve_set(value) if isinstance(value, str | list | tuple) else value
 
 
 class ClipPretrainSpec(Spec):
