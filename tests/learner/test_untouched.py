@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from clsuite.learner import untouched
 from clsuite.learner.learner import Learner
 from clsuite.learner.untouched import Untouched
 from clsuite.plugin import Plugin
 from clsuite.probes.probes import predict_rows
 from clsuite.scenarios import Scenario
-from clsuite.stream import loop
 
 
 def read_before(make_stream: Any, monkeypatch: pytest.MonkeyPatch, kind: type[Learner], precision: str) -> Any:
     """The predictions of row -1, and the logits of two evaluations in other batches."""
     logits: list[torch.Tensor] = []
-    monkeypatch.setattr(loop, "Untouched", kind)
+    monkeypatch.setattr(untouched, "Untouched", kind)
     stream = make_stream(Plugin(), precision=precision)
 
     def read(learner: Learner, row: int, last: bool) -> None:
