@@ -419,6 +419,7 @@ BUILDERS: dict[str, Callable[[Miniature], None]] = {
         mnist, fashion_mnist, kmnist, emnist, svhn, usps, cifar10, cifar100, stl10, gtsrb, food101, flowers102, dtd,
         eurosat, stanford_cars, fgvc_aircraft, oxford_pets, caltech101, sun397, imagenet, tiny_imagenet, imagenet_r,
         imagenet_a, objectnet, omnibenchmark, vtab,
-        aircraft_100, cars_100, food_100, sun_300, ucf_100, cub200, pacs, office_home, domainnet, core50, cddb, cddb_hard,
+        aircraft_100, cars_100, food_100, sun_300, ucf_100, cub200, pacs, office_home,
+        domainnet, core50, cddb, cddb_hard,
     )
 }  # fmt: skip
