@@ -330,6 +330,26 @@ def vtab(mini: Miniature) -> None:
     folders_of_words(mini, "vtab-cil/vtab")
 
 
+def aircraft_100(mini: Miniature) -> None:
+    folders_of_words(mini, "aircraft_100")
+
+
+def cars_100(mini: Miniature) -> None:
+    folders_of_words(mini, "cars_100")
+
+
+def food_100(mini: Miniature) -> None:
+    folders_of_words(mini, "food_100")
+
+
+def sun_300(mini: Miniature) -> None:
+    folders_of_words(mini, "sun_300")
+
+
+def ucf_100(mini: Miniature) -> None:
+    folders_of_words(mini, "ucf_100")
+
+
 def cub200(mini: Miniature) -> None:
     classes = ["001.Black_footed_Albatross", "002.Laysan_Albatross"]
     rows = [(1, classes[0], "1"), (2, classes[0], "0"), (3, classes[1], "1"), (4, classes[1], "0")]
@@ -398,6 +418,8 @@ BUILDERS: dict[str, Callable[[Miniature], None]] = {
     for function in (
         mnist, fashion_mnist, kmnist, emnist, svhn, usps, cifar10, cifar100, stl10, gtsrb, food101, flowers102, dtd,
         eurosat, stanford_cars, fgvc_aircraft, oxford_pets, caltech101, sun397, imagenet, tiny_imagenet, imagenet_r,
-        imagenet_a, objectnet, omnibenchmark, vtab, cub200, pacs, office_home, domainnet, core50, cddb, cddb_hard,
+        imagenet_a, objectnet, omnibenchmark, vtab,
+        aircraft_100, cars_100, food_100, sun_300, ucf_100, cub200, pacs, office_home,
+        domainnet, core50, cddb, cddb_hard,
     )
 }  # fmt: skip
