@@ -37,7 +37,7 @@ scenario: {kind: class_incremental, tasks: 5, order: given}
 backbone: {name: omniglot_vit, weights: bundled, image_size: 32}
 training: {epochs: EPOCHS, batch_size: 6, precision: "32", optimizer: {name: adamw, lr: 0.0001, head_lr: 0.0003}}
 seeds: [0]
-methods: {er: {replay: {capacity: 20}}, plain: finetune, means: ncm, fast: lae}
+methods: {er: {replay: {capacity: 20}}, plain: finetune, means: ncm, undone: {fpf: {capacity: 20}}}
 """
 
 

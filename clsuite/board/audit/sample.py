@@ -104,8 +104,12 @@ def _order(runs: Sequence[Drawn], random: np.random.RandomState) -> list[tuple[i
 def _start(
     run: int, cost: RunCost, tasks: Sequence[tuple[int, int]], random: np.random.RandomState
 ) -> tuple[int, int] | None:
-    """A task of a run whose first steps are learned; None if a whole one is drawn already, or none takes steps."""
+    """A task of a run whose first steps are learned; None if a whole one is drawn already, or none takes steps.
+
+    It is one after the first, if there are any: many methods do the same as others in their first task.
+    """
     taking = [task for task, steps in enumerate(cost.steps) if steps]
+    taking = [task for task in taking if task] or taking
     chosen = taking[random.randint(len(taking))] if taking else 0
     return (run, chosen) if taking and not any(other == run for other, _ in tasks) else None
 
