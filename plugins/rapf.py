@@ -57,7 +57,7 @@ class RAPF(Plugin):
 
     traits = Traits(
         requires=("clip", "gradient"),
-        memory=("modules", "statistics"),
+        memory=("weights", "statistics"),
         freezes_backbone=True,
         open_vocabulary=True,
         second_pass="it computes statistics of a task's images after the training",
@@ -187,7 +187,7 @@ class RAPF(Plugin):
 
     def stored_bytes(self) -> dict[str, int]:
         """Bytes of the map and of the statistics."""
-        return {"modules": 4 * self.map.weight.numel(), "statistics": self._statistics.bytes}
+        return {"weights": 4 * self.map.weight.numel(), "statistics": self._statistics.bytes}
 
 
 def fused(old: Tensor, new: Tensor, bias: float) -> Tensor:
