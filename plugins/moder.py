@@ -83,7 +83,7 @@ class MoDER(Plugin):
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the CLIP, and begin an empty hub."""
         clip = clip_of(learner.backbone, "plugin 'moder'").requires_grad_(False)
-        self._texts = ClassTexts(clip, getattr(scenario, "class_names", scenario.classes))
+        self._texts = ClassTexts(clip, scenario.class_names)
         self._hub, self._modules = list[list[int]](), list[PET]()
         self._prototypes, self._middle = torch.zeros(0, clip.width), 0.0
         self._statistics = ClassGaussians(clip.width, "centroids", centroids=self.centroids)

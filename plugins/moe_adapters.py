@@ -112,7 +112,7 @@ class MoEAdapters(Plugin):
         self.image.attach(clip.model)
         clip.attach_to_text(self.text)
         self._query = FrozenQuery(learner, [self.image])
-        self._make_texts = partial(ClassTexts, clip, getattr(scenario, "class_names", scenario.classes))
+        self._make_texts = partial(ClassTexts, clip, scenario.class_names)
         self._texts, self._domains = dict[int, ClassTexts](), list[DomainAutoencoder]()
         self._frozen: list[list[int]] = [[] for _ in (*self.image.blocks, *self.text.blocks)]
         self._ended, self._passes = 0, 0

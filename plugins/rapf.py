@@ -92,7 +92,7 @@ class RAPF(Plugin):
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the CLIP and create the map."""
         clip = clip_of(learner.backbone, "plugin 'rapf'").requires_grad_(False)
-        self._texts = ClassTexts(clip, getattr(scenario, "class_names", scenario.classes))
+        self._texts = ClassTexts(clip, scenario.class_names)
         bound, size = clip.width**-0.5, (clip.width, clip.width)
         self.map = nn.Linear(*size, bias=False, device="meta").to_empty(device="cpu")
         with torch.no_grad():

@@ -144,7 +144,7 @@ class ZSCL(Plugin):
             images, names = found.table.images[found.rows], found.names
         else:
             images = learner.scenario.table.images[task.train]
-            names = tuple(getattr(learner.scenario, "class_names", learner.scenario.classes)[c] for c in task.classes)
+            names = tuple(learner.scenario.class_names[c] for c in task.classes)
         self._images = torch.from_numpy(images)
         with learner.autocast():
             parts = self._images.split(self.reference_batch)

@@ -187,6 +187,7 @@ def _measure(
         probe = read_named_images(locate(folder, data_root), spec.probe_names.get(name), spec.image_size, report)
         rows = torch.arange(len(probe.labels)).numpy()
         figures[name] = zero_shot_accuracy(backbone, probe, rows, list(range(len(probe.names))))
+    report("zero-shot accuracy: " + ", ".join(f"{name} {figure['accuracy']:.4f}" for name, figure in figures.items()))
     return figures
 
 
