@@ -144,7 +144,7 @@ class ZSCL(Plugin):
             images, names = found.table.images[found.rows], found.names
         else:
             images = learner.scenario.table.images[task.train]
-            names = tuple(learner.scenario.class_names[c] for c in task.classes)
+            names = tuple(learner.scenario.class_names[label] for label in task.classes)
         self._images = torch.from_numpy(images)
         with learner.autocast():
             parts = self._images.split(self.reference_batch)
@@ -154,7 +154,7 @@ class ZSCL(Plugin):
 
     def _read_texts(self, learner: Learner, names: Sequence[Any]) -> Tensor:
         if self.texts == "classes":
-            return ClassTexts(self._teacher, names, self._teacher.templates[:1]).features(len(names))
+            return ClassTexts(self._teacher, names, first_only=True).features(len(names))
         tokens = self._words if self.texts == "random" else self._teacher.tokenize(reference_texts(learner, self.texts))
         parts = tokens.to(learner.device).split(self.reference_batch)
         return torch.cat([self._teacher.encode_tokens(part).float() for part in parts])
