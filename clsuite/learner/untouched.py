@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from clsuite.backbones.clip import ClipBackbone
 from clsuite.learner.learner import Learner
+from clsuite.plugin.base import Plugin
 
 
 class Untouched(Learner):
@@ -30,7 +31,8 @@ def learner_before(learner: Learner) -> Learner:
     """The learner for the evaluation before the stream, on the same backbone, which no plugin has changed yet.
 
     Of the plugins only those with an open vocabulary predict here, because they need no training. On a CLIP, those that
-    take gradient steps do not either, as they may add modules: instead a zero-shot head predicts.
+    take gradient steps or keep modules or weights do not either, as modules that they add would stay on the backbone:
+    instead a zero-shot head predicts.
 
     Args:
         learner: The learner of the run, before it starts.
@@ -40,7 +42,7 @@ def learner_before(learner: Learner) -> Learner:
     by_name = [
         plugin
         for plugin in learner.plugins
-        if plugin.traits.open_vocabulary and (plugin.traits.gradient_free or not names)
+        if plugin.traits.open_vocabulary and not (names and _may_add_modules(plugin))
     ]
     if learner.open_vocabulary and names and not by_name:
         options = options.model_copy(update={"head": "zero_shot"})
@@ -48,3 +50,7 @@ def learner_before(learner: Learner) -> Learner:
     before = kind(learner.backbone, options, by_name, learner.seed)
     before.feature_source = learner.feature_source
     return before
+
+
+def _may_add_modules(plugin: Plugin) -> bool:
+    return not plugin.traits.gradient_free or bool({"modules", "weights"} & set(plugin.traits.memory))

@@ -97,3 +97,9 @@ def test_old_experts_never_change_and_the_hub_grows_evenly(
     assert sizes == [sizes[0], 2 * sizes[0], 3 * sizes[0]]
     assert stream.tasks[-1].steps == 0
     assert_resumes_as(stream, lambda **more: make_clip(MoDER(epochs=2), **more), tmp_path)
+
+
+def test_the_row_before_the_stream_leaves_no_module_behind(make_clip: MakeStream) -> None:
+    stream = make_clip(MoDER())
+    stream._read_before()
+    assert stream.learner.backbone.text_modules == ()
