@@ -156,7 +156,9 @@ def test_a_model_of_a_cut_stream_is_loaded_with_the_parts_of_the_whole_one(scena
     from clsuite.runner.model_file import _without_data
 
     cut = scenario.first(2)
-    entry = SimpleNamespace(kind=cut.kind, classes=cut.classes, task_names=["a", "b"], task_fingerprints=["", ""])
+    entry = SimpleNamespace(
+        kind=cut.kind, classes=cut.classes, class_names=None, task_names=["a", "b"], task_fingerprints=["", ""]
+    )
     state = {
         "image_shape": [3, 32, 32],
         "domains": [],
