@@ -198,9 +198,9 @@ def test_an_output_folder_that_only_refuses_when_it_is_made(
         (["--versoin"], "clsuite: unknown option '--versoin'. Did you mean '--version'?"),
         (
             ["leaderboard", "'"],
-            "clsuite leaderboard: unknown command '''. Known: add, build, check, confirm, rerun, s",
+            "clsuite leaderboard: unknown command '''. Known: add, audit, build, check, confirm, rerun, s",
         ),
-        (["leaderboard", "a b"], "clsuite leaderboard: unknown command 'a b'. Known: add, build"),
+        (["leaderboard", "a b"], "clsuite leaderboard: unknown command 'a b'. Known: add, audit, build"),
         (
             ["bench", "quickstart", "--dry-run", "--methods", "ncm", "--name", "a\udcff"],
             r"clsuite bench: the name 'a\udcff' of a",

@@ -21,7 +21,7 @@ from clsuite.scenarios import ScenarioSpec
 
 NO_PATHS = {
     "methods", "seeds", "device", "training", "method", "space", "metric", "columns", "name", "rows", "drop", "curve",
-    "settings", "executor_options", "older_than", "down_to", "log", "orders", "benchmarks",
+    "settings", "executor_options", "older_than", "down_to", "log", "orders", "benchmarks", "states_at",
 }  # fmt: skip
 """Arguments of text that are no paths."""
 
