@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from clsuite.peft.mixture import drawn_linear
+from clsuite.peft.mixture import Descriptor
 
 
-class DomainAutoencoder(nn.Module):
+class DomainAutoencoder(Descriptor):
     """``sigmoid(up(relu(down(sigmoid(features)))))``, and which errors it usually makes on its own images.
 
     Yu et al. (CVPR 2024), distribution discriminative auto-selector, on features of the backbone.
-
-    Attributes:
-        mean: Mean of its errors on what it was fitted to.
-        deviation: Their standard deviation.
     """
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, width: int, code: int, generator: torch.Generator) -> None:
-        """Create both layers with PyTorch's first values of linear layers."""
-        super().__init__()
-        self.down, self.up = drawn_linear(width, code, generator), drawn_linear(code, width, generator)
-        self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("deviation", torch.ones(()))
 
     def forward(self, features: Tensor) -> Tensor:
         """Mean squared error ``[B]`` of each of the features ``[B, width]``."""
@@ -58,9 +44,7 @@ class DomainAutoencoder(nn.Module):
         optimizer.zero_grad()
         self.requires_grad_(False)
         with torch.no_grad():
-            errors = self(features)
-            self.mean.copy_(errors.mean())
-            self.deviation.copy_(errors.std(correction=0))
+            self.know(self(features))
         return samples
 
 
