@@ -74,6 +74,7 @@ def test_the_page_shows_the_run_and_its_values(address: str, tmp_path: Path) -> 
 
     (experiment,) = mlflow.MlflowClient(address).search_experiments(filter_string="name = 'tiny'")
     (run,) = mlflow.MlflowClient(address).search_runs([experiment.experiment_id])
+    assert run.data.metrics["accuracy/average"] == 0.875
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": 900})
@@ -81,5 +82,5 @@ def test_the_page_shows_the_run_and_its_values(address: str, tmp_path: Path) -> 
         expect(page.get_by_text("lora, seed 3").first).to_be_visible(timeout=120_000)
         expect(page.get_by_text("accuracy/average").first).to_be_visible(timeout=120_000)
         expect(page.get_by_text("0.875").first).to_be_visible(timeout=120_000)
-        page.screenshot(path=tmp_path / "mlflow.png")
+        assert page.screenshot(path=tmp_path / "mlflow.png").startswith(b"\x89PNG")
         browser.close()
