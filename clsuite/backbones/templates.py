@@ -121,9 +121,12 @@ def resolve_templates(given: str | Iterable[str] | Mapping[str, str | Iterable[s
     """The templates for a benchmark: ``per_dataset``, ``mtil``, one set for all classes, or a set for each data set.
 
     Raises:
-        TemplateError: As `resolve_set`.
+        TemplateError: As `resolve_set`, or if a data set has no templates.
     """
     if isinstance(given, Mapping):
+        for name, templates in given.items():
+            if not isinstance(templates, str | list | tuple) or not templates:
+                raise TemplateError(f"the templates of '{name}' must be a set or a list of texts: {templates!r}")
         return {str(name): resolve_set(templates) for name, templates in given.items()}
     return dict(BY_DATASET[given]) if isinstance(given, str) and given in BY_DATASET else resolve_set(given)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,7 +11,7 @@ from torch.nn import functional as F
 from clsuite.backbones.class_texts import ClassTexts
 from clsuite.backbones.clip import ClipBackbone, build_clip
 from clsuite.backbones.spec import BackboneSpec, Weights
-from clsuite.backbones.templates import BY_DATASET, TEMPLATES
+from clsuite.backbones.templates import BY_DATASET, TEMPLATES, TemplateError, resolve_templates
 from clsuite.data.class_names import ClassName
 from clsuite.learner.heads import ZeroShotHead
 
@@ -70,3 +72,9 @@ def test_a_head_may_learn_with_the_first_template_alone() -> None:
     torch.testing.assert_close(trained[:, :1], backbone.logits(images, first), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(trained[:, 1:], tested[:, 1:], rtol=1e-4, atol=1e-5)  # of one template each
     assert not torch.allclose(trained[:, 0], tested[:, 0])
+
+
+@pytest.mark.parametrize("templates", [3, None, [], {"a": "b"}])
+def test_what_is_no_set_is_told_with_its_data_set(templates: Any) -> None:
+    with pytest.raises(TemplateError, match="the templates of 'mnist' must be a set or a list of texts"):
+        resolve_templates({"mnist": templates})
