@@ -17,6 +17,7 @@ from clsuite.board.site.text import (
     place_text,
     same_text,
     source_text,
+    stale_text,
     status_text,
     unit_text,
     value_text,
@@ -87,6 +88,9 @@ def _benchmark(benchmark: Benchmark) -> Iterator[str]:
         f"[page](site/boards/{name}.html), [CSV](data/{name}.csv)"
     )
     yield ""
+    if stale := stale_text(benchmark):
+        yield stale
+        yield ""
     head = ["rank", "method", *(_heading(column) for column in columns), "seeds", "status"]
     body = [_line(benchmark, row, columns) for row in benchmark.rows[:ROWS_SHOWN]]
     yield from markdown_lines(head, body, left=(1, len(head) - 1))

@@ -134,6 +134,22 @@ def test_bounds_are_lines_of_the_table_and_of_the_plots() -> None:
     assert page.count('<line class="bound"') == 2 * 5  # in each plot
 
 
+def test_stale_rows_are_told_where_a_board_is_read_first() -> None:
+    """The card, the page and the Markdown say how many rows wait to be run again; a current board says nothing."""
+    old = [row("lae", 1, 0.9).model_copy(update={"badge": "stale"}), row("lwf", 2, 0.5)]
+    told = (
+        "1 of 2 rows is stale: made by an earlier version of a method or of this stream, and waiting to be run again."
+    )
+    files = site_files(board(old))
+    assert f'<p class="stale">{told}</p>' in files["boards/small.html"].decode()
+    card = files["index.html"].decode().partition('<ul class="cards">')[2].partition("</ul>")[0]
+    assert told in card
+    assert card.count(">stale</span>") == 1  # beside the row of the first three that is stale
+    assert told in readme(board(old)).decode()
+    assert not any(b"waiting to be run again" in content for content in site_files(whole()).values())
+    assert "waiting to be run again" not in readme(whole()).decode()
+
+
 def test_titles_are_shown_and_commands_keep_their_names() -> None:
     made = site_files(whole())
     assert '<bdi title="called der++ + fpf in commands">DER++ + FPF</bdi>' in made["boards/small.html"].decode()

@@ -27,6 +27,7 @@ from clsuite.board.site.text import (
     rank_text,
     same_text,
     source_text,
+    stale_text,
     status_text,
     unit_text,
     value_text,
@@ -147,6 +148,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.globals.update(
         value_text=value_text, half_text=half_text, rank_text=rank_text, status_text=status_text,
+        stale_text=stale_text,
         kinds_text=kinds_text, hint_text=hint_text, source_text=source_text, unit_text=unit_text, bound_text=bound_text,
         direction_text=direction_text, notation=NOTATION, one_seed=ONE_SEED, address=address,
         same_text=same_text, detail_key=detail_key,

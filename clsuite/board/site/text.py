@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from clsuite.board.model import Rank, Row
+from clsuite.board.model import Benchmark, Rank, Row
 from clsuite.metrics import Column
 from clsuite.metrics.column import Unit
-from clsuite.report.format import number_text
+from clsuite.report.format import counted, number_text
 from clsuite.report.summary import Figure
 from clsuite.report.table import spread_text
 
@@ -69,6 +69,15 @@ def kinds_text(number: int, where: str) -> str:
         f"The runs used {number} combinations of machine and precision ({where}), between which accuracies may differ "
         f"slightly. Times are comparable within one combination only: a row whose runs used several has none ({NONE})."
     )
+
+
+def stale_text(benchmark: Benchmark) -> str:
+    """How many rows of a board are stale, and what that means; empty if none is."""
+    stale = sum(row.badge == "stale" for row in benchmark.rows)
+    if not stale:
+        return ""
+    rows = f"{stale} of {counted(len(benchmark.rows), 'row')} {'is' if stale == 1 else 'are'} stale"
+    return f"{rows}: made by an earlier version of a method or of this stream, and waiting to be run again."
 
 
 def direction_text(column: Column) -> str:
