@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from clsuite.errors import UserError
@@ -186,6 +187,19 @@ def positioned_tokens(model: Any, patches: Tensor) -> Tensor:
 def trainer_of(module: Any) -> Any:
     """The trainer of a LightningModule; None if it has none (its attribute ``trainer`` raises then)."""
     return module._trainer
+
+
+def look_up_callbacks_once() -> None:
+    """Let Lightning look up once, and not for each trainer, which installed packages add callbacks to trainers.
+
+    For this it reads the metadata of all installed packages. Their callbacks are still created for each trainer.
+    """
+    from importlib import metadata
+
+    from lightning.fabric.utilities import registry
+
+    if vars(registry).get("entry_points") is metadata.entry_points:
+        vars(registry)["entry_points"] = cache(metadata.entry_points)
 
 
 def gathers_gradients(trainer: Any) -> bool:

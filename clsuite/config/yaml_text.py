@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,7 @@ def _parsed(text: str, where: str, lines: bool) -> tuple[yaml.Node | None, Any]:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        return node, None if node is None else loader.construct_document(copy.deepcopy(node))
+        return node, None if node is None else loader.construct_document(_copied(node, {}))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise UserError(f"{at(line)}: not YAML: the character {chr(int(error.character))!a} is not allowed") from error
@@ -77,6 +76,25 @@ def _parsed(text: str, where: str, lines: bool) -> tuple[yaml.Node | None, Any]:
         raise UserError(f"{where}: not YAML: {printable(str(error))}") from error
     except (ValueError, OverflowError) as error:  # an escape such as \U00110000, which PyYAML takes for a character
         raise UserError(f"{at(loader.line + 1)}: not YAML: {shortened(str(error))}") from error
+
+
+def _copied(node: yaml.Node, known: dict[int, yaml.Node]) -> yaml.Node:
+    """A copy of a node and all nodes in it; it shares the marks, which a copy of everything would mostly consist of.
+
+    Args:
+        node: The node; none refers to itself.
+        known: The copies so far, by the identity of their originals: what aliases repeat stays one node.
+    """
+    if id(node) in known:
+        return known[id(node)]
+    value: Any = node.value
+    if isinstance(node, yaml.SequenceNode):
+        value = [_copied(one, known) for one in node.value]
+    elif isinstance(node, yaml.MappingNode):
+        value = [(_copied(key, known), _copied(one, known)) for key, one in node.value]
+    made = type(node)(node.tag, value, node.start_mark, node.end_mark)
+    known[id(node)] = made
+    return made
 
 
 def write_yaml(content: Any) -> str:

@@ -21,18 +21,41 @@ from clsuite.scenarios import Scenario, ScenarioSpec, Task, build_scenario
 from clsuite.scenarios.scenario import Rows
 
 CLIP = "open_clip:clip_nano"
+DOMAIN_CLASSES = 4
 
 
 @cache
-def make_scenario(kind: str) -> Scenario:
-    """Build a stream of a kind: two halves of the digits for domains, else three tasks of two digits."""
+def make_scenario(kind: str, brief: bool = False) -> Scenario:
+    """Build a stream of a kind: two halves of four digits for domains, else three tasks of two digits.
+
+    Args:
+        kind: The kind.
+        brief: Whether two steps per task and a few test images suffice, as for runs that only must not fail.
+    """
     table = load_table(DatasetSpec(name="digits"), 32)
     if kind == "domain_incremental":
-        halves = dataclasses.replace(table, domains=np.arange(len(table)) % 2, domain_names=("even", "odd"))
-        whole = build_scenario(halves, ScenarioSpec(kind=kind), seed=0, train_per_class=4)
-        return _with_fewer_tests(whole, 4)
-    whole = build_scenario(table, ScenarioSpec(tasks=5, validation=0.1), seed=0, train_per_class=14)
-    return dataclasses.replace(_with_fewer_tests(whole.first(3), 3), kind=kind)
+        halves = _halves(table, DOMAIN_CLASSES)
+        whole = build_scenario(halves, ScenarioSpec(kind=kind), seed=0, train_per_class=4 if brief else 8)
+        return _with_fewer_tests(whole, 8 if brief else 2)
+    spec = ScenarioSpec(tasks=5, validation=0.1)
+    whole = build_scenario(table, spec, seed=0, train_per_class=7 if brief else 14)
+    return dataclasses.replace(_with_fewer_tests(whole.first(3), 12 if brief else 3), kind=kind)
+
+
+def _halves(table: ImageTable, classes: int) -> ImageTable:
+    """The first classes of a table, with each other image in another domain."""
+    rows = np.flatnonzero(table.labels < classes)
+    return dataclasses.replace(
+        table,
+        images=table.images[rows],
+        labels=table.labels[rows],
+        is_test=table.is_test[rows],
+        digests=table.digests[rows],
+        classes=table.classes[:classes],
+        in_prompts=table.in_prompts[:classes],
+        domains=np.arange(len(rows)) % 2,
+        domain_names=("even", "odd"),
+    )
 
 
 def _with_fewer_tests(scenario: Scenario, every: int) -> Scenario:

@@ -46,7 +46,7 @@ def of_backbone(subjects: list[Subject], kind: str, training: dict[str, Any], ma
 
 
 def _undeclared(subjects: list[Subject], kind: str, training: dict[str, Any]) -> Iterator[Finding]:
-    error = run_method(subjects, kind, training, stop=2, backbone=make_resnet).error
+    error = run_method(subjects, kind, training, stop=2, brief=True, backbone=make_resnet).error
     if error is None or FAILED.search(str(error)):
         return
     owner = next((one for one in subjects if one.line_of(error)), subjects[0])
@@ -59,7 +59,7 @@ def _not_needed(
     subjects: list[Subject], kind: str, training: dict[str, Any], main: Run, need: str
 ) -> Iterator[Finding]:
     backbone = make_resnet if need == "vit" else partial(make_backbone, ())
-    run = run_method(subjects, kind, training, stop=2, backbone=backbone)
+    run = run_method(subjects, kind, training, stop=2, brief=True, backbone=backbone)
     if run.error is not None or _added(run) < min(1, _added(main)):
         return
     owner = next(one for one in subjects if need in one.cls.traits.requires)

@@ -32,7 +32,8 @@ class RecordingStream(Stream):
     """A stream that keeps the checkpoint of each task boundary and can stop early.
 
     Attributes:
-        folder: Folder of the checkpoints, ``1.ckpt`` after the first task; None keeps none.
+        folder: Folder of the checkpoints, ``1.ckpt`` after the first task; None keeps none, and does not evaluate
+            before the first task.
         stop: Number of tasks to train; all by default.
         sizes: Declared bytes of each plugin and bytes of the tensors in its state, after each task.
         snapshots: Digests of the attributes of each plugin at each boundary.
@@ -44,6 +45,10 @@ class RecordingStream(Stream):
     sizes: list[list[tuple[int, int]]] = field(default_factory=list)
     snapshots: dict[int, list[dict[str, str]]] = field(default_factory=dict)
     loaded: list[dict[str, str]] = field(default_factory=list)
+
+    def _read_before(self) -> None:
+        if self.folder is not None:
+            super()._read_before()
 
     def _learn(self, task: Task) -> None:
         if task.index == self.stop:
@@ -89,6 +94,7 @@ def run_method(
     folder: Path | None = None,
     resume: Path | None = None,
     stop: int | None = None,
+    brief: bool = False,
     backbone: Callable[[], Backbone] | None = None,
 ) -> Run:
     """Run a method on the stream of a kind.
@@ -100,6 +106,7 @@ def run_method(
         folder: Folder of the checkpoints at task boundaries.
         resume: Checkpoint to resume from.
         stop: Number of tasks to train; all by default.
+        brief: Whether to train two steps per task, for a run whose results are not read.
         backbone: Creates the backbone; by default one that meets the requirements of the plugins.
     """
     plugins = [subject.make() for subject in subjects]
@@ -109,7 +116,8 @@ def run_method(
     for watch, plugin in zip(watches, plugins, strict=True):
         watch.attach(plugin, learner)
     device = subjects[0].device
-    stream = RecordingStream(learner, make_scenario(kind), device, resume, "conformance", folder=folder, stop=stop)
+    scenario = make_scenario(kind, brief)
+    stream = RecordingStream(learner, scenario, device, resume, "conformance", folder=folder, stop=stop)
     run = Run(stream, plugins, watches)
     try:
         stream.run()

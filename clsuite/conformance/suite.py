@@ -287,7 +287,7 @@ def _with(examination: Examination, partner: str, arguments: Mapping[str, Any]) 
 def _runs_without_error(
     examination: Examination, subjects: list[Subject], kind: str, check: str, stop: int | None
 ) -> Iterator[Finding]:
-    run = run_method(subjects, kind, examination.training, stop=stop)
+    run = run_method(subjects, kind, examination.training, stop=stop, brief=True)
     if isinstance(run.error, UserError) and not requirements.FAILED.search(str(run.error)):
         examination.skipped[check] = f"refused: {run.error}"
         return

@@ -17,6 +17,7 @@ from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.learner.options import TrainingSpec
 from clsuite.learner.precision import resolve_precision
+from clsuite.private_api import look_up_callbacks_once
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -83,6 +84,7 @@ def make_trainer(options: TrainingSpec, device: torch.device, callbacks: Sequenc
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
+    look_up_callbacks_once()
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
