@@ -45,14 +45,22 @@ def test_the_board_knows_every_kind_of_module() -> None:
     assert frozenset(PET_KINDS) == PETS
 
 
-@pytest.fixture
-def board(tmp_path: Path) -> Path:
-    """A published leaderboard of two methods and two seeds."""
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the runs of two methods and two seeds, and the leaderboard that publishes them."""
+    folder = tmp_path_factory.mktemp("published")
     for method, right in (("good", 0.9), ("poor", 0.4)):
         for seed in (0, 1):
-            write_run(tmp_path / "runs", method, seed, right)
-    assert {one.verdict for one in add(tmp_path / "runs", tmp_path / "board")} == {"added"}
-    build(Leaderboard(tmp_path / "board"))
+            write_run(folder / "runs", method, seed, right)
+    assert {one.verdict for one in add(folder / "runs", folder / "board")} == {"added"}
+    build(Leaderboard(folder / "board"))
+    return folder
+
+
+@pytest.fixture
+def board(published: Path, tmp_path: Path) -> Path:
+    """A copy of the published leaderboard, with its runs beside it."""
+    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
     return tmp_path / "board"
 
 

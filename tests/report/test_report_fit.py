@@ -16,7 +16,7 @@ from clsuite.metrics import LAST, PRIMARY
 from clsuite.records import RunRecord, read_record
 from clsuite.report.export import choose_columns, latex_table, markdown_table
 from clsuite.report.fit import TableColumn, add_columns
-from clsuite.report.summary import columns_of, summarize
+from clsuite.report.summary import ResultTable, columns_of, summarize
 from clsuite.report.table import SHOWN, figure_text, probes_table, results_table
 from clsuite.runner.file_names import file_name
 
@@ -34,6 +34,12 @@ def published() -> dict[str, list[RunRecord]]:
             record = read_record(path)
             boards.setdefault(record.benchmark, []).append(record)
     return boards
+
+
+@pytest.fixture(scope="module")
+def summaries(published: dict[str, list[RunRecord]]) -> dict[str, ResultTable]:
+    """The results of every board."""
+    return {benchmark: summarize(records) for benchmark, records in published.items()}
 
 
 def render(table: Table, width: int) -> str:
@@ -58,10 +64,9 @@ def left_out(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_tables_of_real_runs_fit_and_no_figure_is_cut(published: dict[str, list[RunRecord]], width: int) -> None:
-    assert len(published) > 3
-    for records in published.values():
-        results = summarize(records)
+def test_tables_of_real_runs_fit_and_no_figure_is_cut(summaries: dict[str, ResultTable], width: int) -> None:
+    assert len(summaries) > 3
+    for results in summaries.values():
         table = results_table(results, "Real runs", width)
         text = render(table, width)
         assert max(len(line) for line in text.splitlines()) <= width
@@ -77,11 +82,13 @@ def test_tables_of_real_runs_fit_and_no_figure_is_cut(published: dict[str, list[
         assert probes is None or max(len(line) for line in render(probes, width).splitlines()) <= width
 
 
-def test_terminal_and_board_show_the_same_figures(published: dict[str, list[RunRecord]]) -> None:
+def test_terminal_and_board_show_the_same_figures(
+    published: dict[str, list[RunRecord]], summaries: dict[str, ResultTable]
+) -> None:
     lines = (BOARD / "README.md").read_text("utf-8").splitlines()
     compared = 0
     for benchmark, records in published.items():
-        results, headline = summarize(records), headline_of(records[0].scenario.kind)
+        results, headline = summaries[benchmark], headline_of(records[0].scenario.kind)
         names = dict.fromkeys([headline, LAST, *SHOWN[:4]])  # the board begins with what it is ranked by
         texts = {quote(file_name(row.method)): [figure_text(row.figures[name], results.columns[name]) for name in names]
                  for row in results.rows}  # fmt: skip

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from forked_commands import Ended, run_forked
 
 import clsuite
 from clsuite.cli.main import main
@@ -63,15 +63,25 @@ def record_path() -> Path:
 BENCH = ["bench", "tiny.yaml", "--methods", "./mine.py", "--device", "cpu"]
 
 
-def command(*more: str) -> list[str]:
-    return [sys.executable, "-m", "clsuite.cli.main", *BENCH, *more]
+def answered(words: list[str], typed: str, folder: Path) -> Ended:
+    """The command with ``--debug``, in a process of its own that reads what was typed from a pipe's file."""
+    (folder / "typed").write_text(typed)
+    return run_forked([*words, "--debug"], folder, str(folder / "typed"))
 
 
-def test_breakpoint_in_loss_is_a_prompt() -> None:
+def at_a_terminal(words: list[str], typed: bytes, folder: Path) -> Ended:
+    """The same, but that it reads from a terminal."""
+    ours, theirs = os.openpty()
+    os.write(ours, typed)
+    done = run_forked([*words, "--debug"], folder, os.ttyname(theirs))
+    os.close(ours)
+    os.close(theirs)
+    return done
+
+
+def test_breakpoint_in_loss_is_a_prompt(folder: Path) -> None:
     plugin("breakpoint()")
-    done = subprocess.run(
-        command("--debug"), input="p 'here', type(self).__name__\nc\n", capture_output=True, text=True, timeout=300
-    )
+    done = answered(BENCH, "p 'here', type(self).__name__\nc\n", folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "(Pdb) ('here', 'Mine')" in done.stdout
     assert read_record(record_path()).status == "done"
@@ -122,21 +132,17 @@ def test_run_raises_what_the_run_raised() -> None:
 
 
 @pytest.mark.slow
-def test_quitting_the_debugger_interrupts() -> None:
+def test_quitting_the_debugger_interrupts(folder: Path) -> None:
     plugin("breakpoint()")
-    done = subprocess.run(command("--debug"), input="q\n", capture_output=True, text=True, timeout=300)
+    done = answered(BENCH, "q\n", folder)
     assert done.returncode == 130, done.stdout + done.stderr
     assert "interrupted: finished runs are kept" in done.stderr
     assert read_record(record_path()).status == "interrupted"
 
 
-def test_at_a_terminal_a_failure_opens_the_debugger_where_it_was_raised() -> None:
+def test_at_a_terminal_a_failure_opens_the_debugger_where_it_was_raised(folder: Path) -> None:
     plugin("scale(2)")
-    ours, theirs = os.openpty()
-    os.write(ours, b"p x\nup\np 'above', type(self).__name__\nq\n")
-    done = subprocess.run(command("--debug"), stdin=theirs, capture_output=True, text=True, timeout=300)
-    os.close(ours)
-    os.close(theirs)
+    done = at_a_terminal(BENCH, b"p x\nup\np 'above', type(self).__name__\nq\n", folder)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "(Pdb) 2" in done.stdout
     assert "('above', 'Mine')" in done.stdout
@@ -154,15 +160,11 @@ START = "    def on_stream_start(self, learner, scenario):\n        {}\n"
         pytest.param(START, "raise UserError('mine refuses')", marks=pytest.mark.slow),
     ],
 )
-def test_what_the_check_before_runs_would_find_opens_the_debugger_too(hook: str, line: str) -> None:
+def test_what_the_check_before_runs_would_find_opens_the_debugger_too(hook: str, line: str, folder: Path) -> None:
     plugin("pass")
     text = Path("mine.py").read_text().replace("import Plugin", "import Plugin, UserError")
     Path("mine.py").write_text(text + hook.format(line))
-    ours, theirs = os.openpty()
-    os.write(ours, b"up\nup\nq\n")
-    done = subprocess.run(command("--debug"), stdin=theirs, capture_output=True, text=True, timeout=300)
-    os.close(ours)
-    os.close(theirs)
+    done = at_a_terminal(BENCH, b"up\nup\nq\n", folder)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "post-mortem" in done.stdout
     assert f"-> {line}" in done.stdout
@@ -184,13 +186,9 @@ def test_what_cannot_be_beside_debug_is_refused(
 
 
 @pytest.mark.slow
-def test_breakpoint_in_a_trial_is_a_prompt() -> None:
+def test_breakpoint_in_a_trial_is_a_prompt(folder: Path) -> None:
     plugin("breakpoint()")
-    typed = "p 'here', learner.options.epochs\n" + "c\n" * 100
-    done = subprocess.run(
-        [sys.executable, "-m", "clsuite.cli.main", *TUNE, "--debug"],
-        input=typed, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = answered(TUNE, "p 'here', learner.options.epochs\n" + "c\n" * 100, folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "(Pdb) ('here', " in done.stdout
     assert "chosen: epochs=" in done.stdout
