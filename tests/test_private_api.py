@@ -257,6 +257,24 @@ def test_lightning_says_what_it_trains_on_and_by_what() -> None:
     assert private_api.gathers_gradients(trainer) is False
 
 
+def test_lightning_looks_up_once_which_packages_add_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gone: each trainer would read the metadata of all installed packages."""
+    from lightning.fabric.utilities import registry
+
+    asked: list[str] = []
+
+    def entry_points(group: str) -> list[Any]:
+        asked.append(group)
+        return []
+
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+    for _ in range(2):
+        private_api.look_up_callbacks_once()
+        assert registry._load_external_callbacks("lightning.pytorch.callbacks_factory") == []
+    assert asked == ["lightning.pytorch.callbacks_factory"]
+
+
 def test_a_module_tells_its_parts() -> None:
     """Gone: checkpoints within a task."""
     module = torch.nn.BatchNorm1d(2, affine=False)

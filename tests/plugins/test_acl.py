@@ -29,8 +29,8 @@ def base(name: str) -> Plugin:
 
 
 @pytest.mark.parametrize("name", ["finetune", "ranpac", "l2p"])
-def test_without_a_rate_it_is_the_base_method_bit_for_bit(name: str, make_stream: Any) -> None:
-    training = {"epochs": 2, "augment": "crop_flip"}
+def test_without_a_rate_it_is_the_base_method_bit_for_bit(name: str, make_stream: Any, scenario: Any) -> None:
+    training = {"epochs": 2, "augment": "crop_flip", "on": scenario.first(2)}
     alone, before = make_stream(base(name), **training), make_stream(ACL(lr=0.0), base(name), **training)
     for stream in (alone, before):
         stream.run()
@@ -95,9 +95,11 @@ class Looks(Plugin):
 
 
 @pytest.mark.parametrize("name", BASES)
-def test_images_come_near_their_prototypes_and_the_base_trains_as_alone(name: str, make_stream: Any) -> None:
-    looks, alone = Looks(), Looks()
-    streams = make_stream(looks, ACL(lr=1e-3), base(name)), make_stream(alone, base(name))
+def test_images_come_near_their_prototypes_and_the_base_trains_as_alone(
+    name: str, make_stream: Any, scenario: Any
+) -> None:
+    looks, alone, two = Looks(), Looks(), scenario.first(2)
+    streams = make_stream(looks, ACL(lr=1e-3), base(name), on=two), make_stream(alone, base(name), on=two)
     for stream in streams:
         stream.run()
     before, after = looks.nearness[::2], looks.nearness[1::2]

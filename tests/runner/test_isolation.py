@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import yaml
 from clsuite.cli.main import main
 from clsuite.records import RunRecord, read_record, why_untrue
 from clsuite.runner import bench
-from clsuite.runner.bench import BenchStatus, run_missing, scan_results
+from clsuite.runner.bench import run_missing, scan_results
 from clsuite.runner.execute import execute
 from clsuite.runner.file_names import LONGEST_FOLDER, file_name
 from clsuite.runner.options import RunOptions
@@ -325,21 +326,25 @@ def tiny(tmp_path: Path) -> Path:
     return make(tmp_path)
 
 
-def finished(path: Path, out: Path, seeds: int) -> tuple[list[RunPlan], BenchStatus]:
-    """Plans of some seeds, all done."""
-    spec = {**yaml.safe_load(path.read_text()), "seeds": list(range(seeds))}
-    path.write_text(yaml.safe_dump(spec))
-    plans = plans_of(path, out)
-    for plan in plans:
+@pytest.fixture(scope="module")
+def three_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a benchmark of three seeds, whose runs are all done."""
+    folder = tmp_path_factory.mktemp("three")
+    path = make(folder)
+    path.write_text(yaml.safe_dump({**TINY, "seeds": [0, 1, 2]}))
+    for plan in plans_of(path, folder / "out"):
         assert execute(plan, lambda event: None).status == "done"
-    return plans, scan_results(plans, print)
+    return folder
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "folder", "another", "no text"])
 def test_a_record_that_cannot_be_read_leaves_the_report_of_the_rest(
-    tiny: Path, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    three_seeds: Path, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plans, standing = finished(tiny, tmp_path / "out", 3)
+    shutil.copytree(three_seeds, tmp_path, dirs_exist_ok=True)
+    tiny = tmp_path / "tiny.yaml"
+    plans = plans_of(tiny, tmp_path / "out")
+    standing = scan_results(plans, print)
     bad = plans[1].record_path
     damages: dict[str, Callable[[], object]] = {
         "cut": lambda: bad.write_bytes(bad.read_bytes()[:300]),

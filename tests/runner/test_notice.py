@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from clsuite.cli.main import main
 from clsuite.records import RunRecord, read_record
 
 FILE: dict[str, Any] = {
@@ -39,6 +40,7 @@ class Slow(Plugin):
             opened.write("step\\n")
         sleep({seconds})
 '''
+WORDS = ["bench", "tiny.yaml", "--device", "cpu"]
 STEPS = 80
 """Batches of the whole task."""
 
@@ -50,9 +52,13 @@ def steps(folder: Path) -> int:
 
 
 def begin(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "clsuite", "bench", "tiny.yaml", "--device", "cpu"]
     return subprocess.Popen(
-        command, cwd=folder, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "clsuite", *WORDS],
+        cwd=folder,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -62,7 +68,9 @@ def record(folder: Path) -> RunRecord:
 
 
 @pytest.mark.parametrize("whole_group", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_what_is_learned_of_a_task_is_kept(whole_group: bool, tmp_path: Path) -> None:
+def test_what_is_learned_of_a_task_is_kept(
+    whole_group: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(FILE))
     (tmp_path / "slow.py").write_text(PLUGIN.replace("{seconds}", "0.05"))
     process = begin(tmp_path)
@@ -76,9 +84,8 @@ def test_what_is_learned_of_a_task_is_kept(whole_group: bool, tmp_path: Path) ->
     assert len(list(tmp_path.glob("runs/tiny/slow/*.task.ckpt"))) == 1
     first = steps(tmp_path)
     assert 5 <= first < STEPS
-    again = begin(tmp_path)
-    out, _ = again.communicate(timeout=200)
-    assert again.returncode == 0, out
+    monkeypatch.chdir(tmp_path)
+    assert main(WORDS) == 0, capsys.readouterr()
     assert record(tmp_path).status == "done"
     assert record(tmp_path).tasks[0].steps == steps(tmp_path) == STEPS
     assert not list(tmp_path.glob("runs/tiny/slow/*.ckpt"))
