@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -304,14 +305,25 @@ def _resize(clip: Any, spec: BackboneSpec) -> None:
 def _tokenizer(name: ClipName) -> Tokenizer:
     import open_clip
 
-    from_hub = "hf_tokenizer_name" in open_clip.get_model_config(_identifier(name)).get("text_cfg", {})
+    identifier, config = _identifier(name), open_clip.get_model_config(_identifier(name)).get("text_cfg", {})
+    from_hub = "hf_tokenizer_name" in config
+    tokenizer: Tokenizer
     try:
         with hub_access(f"open_clip:{name.model}") if from_hub else nullcontext():
-            tokenizer: Tokenizer = open_clip.get_tokenizer(_identifier(name))
+            tokenizer = open_clip.get_tokenizer(identifier) if from_hub else _own_tokenizer(identifier, str(config))
     except UserError:
         raise
     except Exception as error:  # the tokenizer of some models is downloaded
         raise UserError(f"cannot get the tokenizer of CLIP model '{name.model}': {_line(error)}") from error
+    return tokenizer
+
+
+@cache
+def _own_tokenizer(identifier: str, config: str) -> Tokenizer:
+    """OpenCLIP's own tokenizer for a configuration; reading its words takes longer than building a small CLIP."""
+    import open_clip
+
+    tokenizer: Tokenizer = open_clip.get_tokenizer(identifier)
     return tokenizer
 
 
