@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -169,7 +169,8 @@ def with_lines(path: Path, of_methods: bool = True, settings: Iterable[str] = ()
         raise type(error).in_file(path, line, error) from error
 
 
-def shipped_benchmarks() -> dict[str, Path]:
+@cache
+def shipped_benchmarks() -> Mapping[str, Path]:
     """The benchmarks that come with clsuite, by name."""
     folder = Path(str(files("clsuite_benchmarks")))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

@@ -26,7 +26,7 @@ from clsuite_plugins.ncm import NCM
 
 TINY: dict[str, Any] = {
     "name": "tiny",
-    "dataset": {"name": "digits", "train_per_class": 4},
+    "dataset": {"name": "digits", "train_per_class": 4, "test_per_class": 4},
     "scenario": {"tasks": 5},
     "training": {"epochs": 1},
     "methods": {"mine": "ncm", "two": ["lwf", {"replay": {"capacity": 20}}]},

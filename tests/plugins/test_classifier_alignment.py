@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from few_digits import few_digits
 
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
@@ -154,8 +155,8 @@ def test_it_survives_an_interruption_beside_other_methods(make_stream: Any, tmp_
     assert all(torch.equal(value, theirs[name]) for name, value in again.learner.state_dict().items())
 
 
-def test_classes_that_come_again_are_pooled(make_stream: Any, scenario: Any) -> None:
-    blurry = build_scenario(scenario.table, ScenarioSpec(kind="blurry", tasks=3), seed=0, train_per_class=14)
+def test_classes_that_come_again_are_pooled(make_stream: Any) -> None:
+    blurry = build_scenario(few_digits(), ScenarioSpec(kind="blurry", tasks=3), seed=0, train_per_class=14)
     plugin = ClassifierAlignment(samples=8)
     make_stream(Pet(), plugin, on=blurry).run()
     known = plugin._gaussians

@@ -22,7 +22,7 @@ from clsuite.runner.spec import load_benchmark
 
 TINY = {
     "name": "tiny",
-    "dataset": {"name": "digits", "train_per_class": 4},
+    "dataset": {"name": "digits", "train_per_class": 4, "test_per_class": 4},
     "scenario": {"tasks": 5},
     "limit_tasks": 1,
     "training": {"epochs": 1},

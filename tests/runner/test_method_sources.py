@@ -35,7 +35,7 @@ class Shrink(Plugin):
 '''
 BENCHMARK = """
 name: tiny
-dataset: {name: digits, train_per_class: 4}
+dataset: {name: digits, train_per_class: 4, test_per_class: 4}
 scenario: {tasks: 5}
 training: {epochs: 1}
 seeds: [0]

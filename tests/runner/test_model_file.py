@@ -22,7 +22,7 @@ from clsuite.stream.sealed_state import write_state
 
 BENCHMARK = {
     "name": "one",
-    "dataset": {"name": "digits", "train_per_class": 10},
+    "dataset": {"name": "digits", "train_per_class": 10, "test_per_class": 5},
     "scenario": {"tasks": 2},
     "training": {"epochs": 1},
     "seeds": [0],
@@ -59,7 +59,7 @@ def images() -> np.ndarray:
 def test_the_record_has_the_hash_of_the_table(saved: Path) -> None:
     from clsuite.data.seal import table_sha256
 
-    table = load_table(DatasetSpec(name="digits", train_per_class=10), 32)
+    table = load_table(DatasetSpec(name="digits", train_per_class=10, test_per_class=5), 32)
     record = json.loads(saved.read_text())
     assert record["environment"]["table_sha256"] == table_sha256(table)
     assert "pillow" in record["environment"]["packages"]

@@ -18,7 +18,7 @@ from clsuite.records import RunRecord, read_record
 
 FILE: dict[str, Any] = {
     "name": "tiny",
-    "dataset": {"name": "digits", "train_per_class": 8},
+    "dataset": {"name": "digits", "train_per_class": 8, "test_per_class": 4},
     "scenario": {"tasks": 5},
     "limit_tasks": 1,
     "training": {"epochs": 20, "batch_size": 4, "checkpoint_minutes": 60},

@@ -28,7 +28,7 @@ from clsuite.runner.spec import load_benchmark
 
 TINY: dict[str, Any] = {
     "name": "tiny",
-    "dataset": {"name": "digits", "train_per_class": 20},
+    "dataset": {"name": "digits", "train_per_class": 20, "test_per_class": 8},
     "scenario": {"tasks": 5},
     "training": {"epochs": 2, "optimizer": {"lr": 0.0005, "head_lr": 0.003}},
     "seeds": [0],

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from few_digits import few_digits
 
-from clsuite.data.datasets import load_table
-from clsuite.data.spec import DatasetSpec
 from clsuite.metrics.within_task import area_under_exposed_accuracy
 from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
 from clsuite.stream.exposure import Exposure
@@ -22,7 +21,7 @@ from clsuite_plugins.ncm import NCM
 
 def blurry(kind: str = "blurry") -> Scenario:
     shape = {"kind": kind, "tasks": 3, **({"blurry": 0.4} if kind == "blurry" else {})}
-    return build_scenario(load_table(DatasetSpec(name="digits"), 32), ScenarioSpec.model_validate(shape), 1, 8)
+    return build_scenario(few_digits(), ScenarioSpec.model_validate(shape), 1, 8)
 
 
 def watched(make_stream: Any, plugin: Any, on: Scenario, samples: int = 10**6, **options: Any) -> Any:

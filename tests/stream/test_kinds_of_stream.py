@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from few_digits import few_digits
 
-from clsuite.data.datasets import load_table
 from clsuite.data.sequence import join_tables
-from clsuite.data.spec import DatasetSpec
 from clsuite.errors import UserError
 from clsuite.metrics import Counts, compute_all
 from clsuite.plugin import Plugin
@@ -33,7 +32,7 @@ KINDS: dict[str, Any] = {
 
 
 def make_scenario(kind: str, seed: int = 1) -> Scenario:
-    table = load_table(DatasetSpec(name="digits"), 32)
+    table = few_digits()
     if kind == "cross_domain":
         table = join_tables([table, table], ["first", "second"])
     return build_scenario(table, ScenarioSpec.model_validate({"kind": kind, **KINDS[kind]}), seed, 6)
@@ -143,7 +142,7 @@ class _Batches(Plugin):
 @pytest.mark.parametrize("kind", ["online", "blurry"])
 def test_each_batch_is_taken_several_times_in_a_row_and_never_again(kind: str, make_stream: Any) -> None:
     spec = ScenarioSpec.model_validate({"kind": kind, **KINDS[kind], "repeats": 3})
-    scenario = build_scenario(load_table(DatasetSpec(name="digits"), 32), spec, 1, 6)
+    scenario = build_scenario(few_digits(), spec, 1, 6)
     noted = _Batches()
     stream = make_stream(load_class(catalog()["finetune"])(), noted, on=scenario)
     stream.run()

@@ -185,7 +185,7 @@ def test_curves_that_do_not_fit_are_one_line(tmp_path: Path, changes: dict[str, 
 def runs(tmp_path: Path) -> Path:
     content = {
         "name": "tiny",
-        "dataset": {"name": "digits", "train_per_class": 4},
+        "dataset": {"name": "digits", "train_per_class": 4, "test_per_class": 4},
         "scenario": {"tasks": 5},
         "methods": {"tuned": "finetune", "means": "ncm"},
     }

@@ -21,7 +21,7 @@ from clsuite.trackers.process import WriterProcess
 
 TINY = {
     "name": "tiny",
-    "dataset": {"name": "digits", "train_per_class": 12},
+    "dataset": {"name": "digits", "train_per_class": 12, "test_per_class": 6},
     "scenario": {"tasks": 5},
     "limit_tasks": 2,
     "training": {"batch_size": 8},

@@ -28,7 +28,7 @@ from clsuite.tuning.search import Search
 
 TINY: dict[str, Any] = {
     "name": "tiny",
-    "dataset": {"name": "digits", "train_per_class": 20},
+    "dataset": {"name": "digits", "train_per_class": 20, "test_per_class": 8},
     "scenario": {"tasks": 5},
     "training": {"optimizer": {"lr": 0.0005, "head_lr": 0.003}, "precision": "32"},
     "seeds": [0],

@@ -33,7 +33,8 @@ from clsuite.trackers.journal import Row, new_rows
 
 BUNDLED = Path(journey.__file__).parents[2] / "backbones" / "bundled" / "omniglot_vit.safetensors"
 TINY: dict[str, Any] = {
-    "name": "tiny", "dataset": {"name": "digits", "train_per_class": 5}, "scenario": {"tasks": 5}, "limit_tasks": 1,
+    "name": "tiny", "dataset": {"name": "digits", "train_per_class": 5, "test_per_class": 4}, "scenario": {"tasks": 5},
+    "limit_tasks": 1,
     "seeds": [0], "methods": {"mine": "./mine.py"}, "backbone": {"weights": "./net.safetensors"},
 }  # fmt: skip
 PLUGIN = "from clsuite.plugin import Plugin\nimport helper\nclass Mine(Plugin):\n    '''Mine.'''\n"
