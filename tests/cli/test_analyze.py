@@ -17,6 +17,7 @@ from clsuite.records import RunRecord, read_record
 def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("analyze")
     words = ["bench", "quickstart", "--methods", "finetune,ncm", "--seeds", "0", "--limit-tasks", "2"]
+    words += ["--set", "dataset.train_per_class=24", "--set", "dataset.test_per_class=8"]
     assert main([*words, "--epochs", "2", "--eval-every", "4", "--out", str(folder)]) == 0
     return {name: next((folder / "quickstart" / name).glob("*.json")) for name in ("finetune", "ncm")}
 

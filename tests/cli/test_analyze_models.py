@@ -18,6 +18,7 @@ from clsuite.runner.model_file import load_model, saved_weights
 def records(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("models")
     words = ["bench", "quickstart", "--methods", "finetune", "--seeds", "0,1", "--limit-tasks", "1", "--save-model"]
+    words += ["--set", "dataset.train_per_class=24", "--set", "dataset.test_per_class=8"]
     assert main([*words, "--out", str(folder)]) == 0
     return sorted((folder / "quickstart" / "finetune").glob("*.json"))
 
