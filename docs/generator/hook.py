@@ -11,7 +11,18 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from clsuite_docs import commands, fields, included, interface, methods, metrics, notebooks, results
+from clsuite_docs import (
+    commands,
+    fields,
+    included,
+    interface,
+    method_index,
+    methods,
+    metrics,
+    notebooks,
+    reading_list,
+    results,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,7 +66,9 @@ def generated() -> Iterator[tuple[str, str]]:
     yield "reference/metrics.md", metrics.page()
     yield "reference/python-api.md", interface.scripts()
     yield "reference/plugin-api.md", interface.authors()
+    yield "reference/reading-list.md", reading_list.page()
     yield "results.md", results.page(repository)
+    yield "reference/methods/index.md", method_index.page()
     for name, text in methods.pages(repository).items():
         yield f"reference/methods/{name}.md", text
     for path, uri in included.PAGES.items():

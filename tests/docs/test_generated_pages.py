@@ -11,7 +11,7 @@ from clsuite.metrics import LAST, METRICS, mean_interval
 from clsuite.plugin.catalog import catalog
 from clsuite.probes.spec import HeadProbe
 from clsuite.scenarios.spec import MODELS
-from clsuite_docs import board, commands, fields, included, interface, methods, metrics, results
+from clsuite_docs import board, commands, fields, included, interface, method_index, methods, metrics, results
 from clsuite_docs.board import PRIMARY, Benchmark, Row, benchmarks
 
 REPOSITORY = "https://example.org/clsuite"
@@ -80,9 +80,28 @@ def test_a_type_that_a_method_imports_is_written_out() -> None:
 
 
 def test_all_methods_stand_in_the_index() -> None:
-    index = methods.index()
-    assert [name for name in methods.names() if f"[`{name}`]({name}.md)" not in index] == []
+    index = method_index.page()
+    assert [name for name in methods.names() if index.count(f"[`{name}`]({name}.md)") != 2] == []
     assert len(methods.names()) > 30
+
+
+def test_the_index_has_memory_cost_and_the_figures_of_every_board() -> None:
+    [row] = [line for line in method_index.costs().splitlines() if line.startswith("| [`lwf`]")]
+    source = catalog()["lwf"].source
+    assert source is not None
+    assert f"(LwF)](https://arxiv.org/abs/1606.09282) | {methods.stores(source)} | " in row
+    for one in benchmarks():
+        known = one.row("lwf")
+        assert known is None or known.text(one.headline) in row
+
+
+def test_a_method_without_a_row_of_its_name_has_its_best_one() -> None:
+    alone, better = row_of("lora", [0.5] * 3, plugins=("pet",)), row_of("pet + fpf", [0.9] * 3, plugins=("pet", "fpf"))
+    toy = board_of(better, alone)
+    assert method_index.figure(toy, "pet") == "50.0 ± 0.0 `lora`"
+    assert method_index.figure(toy, "fpf") == "90.0 ± 0.0 `pet + fpf`"
+    assert method_index.figure(toy, "ewc") == board.NONE
+    assert method_index.figure(board_of(row_of("ewc", [0.5] * 3, "stale", ("ewc",))), "ewc") == "*50.0 ± 0.0*"
 
 
 def test_every_metric_has_its_formula_and_whose_it_is() -> None:

@@ -15,6 +15,8 @@ from hook import ROOT, generated, of_notebooks
 
 from clsuite.cli.parser import parse
 from clsuite.plugin.base import Plugin
+from clsuite.plugin.catalog import find_plugin
+from clsuite.runner.methods import parse_method
 from clsuite.runner.spec import BenchmarkSpec
 
 DOCS = ROOT / "docs"
@@ -96,6 +98,20 @@ def test_hooks_that_the_pages_for_newcomers_name_exist() -> None:
     }
     assert {"loss", "predict", "on_task_end"} <= named
     assert [name for name in sorted(named) if not hasattr(Plugin, name)] == []
+
+
+MIGRATION = sorted((DOCS / "migration").glob("*.md"))
+
+
+@pytest.mark.parametrize("path", MIGRATION, ids=lambda path: path.stem)
+def test_methods_that_a_page_for_newcomers_names_exist_with_their_arguments(path: Path) -> None:
+    section = path.read_text(encoding="utf-8").split("\n## Methods\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    named = [text for row in rows for text in re.findall(r"`([^`]+)`", row.rpartition(" | ")[2])]
+    uses = [use for text in named for use in parse_method(text).plugins]
+    assert len(uses) > 8
+    known = {use.name: {one.name for one in find_plugin(use.name)[1].parameters} for use in uses}
+    assert [f"{use.name}.{name}" for use in uses for name in use.args if name not in known[use.name]] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -18,13 +18,6 @@ from clsuite.plugin.traits import Traits
 from clsuite_docs.board import AVERAGE, FORGETTING, NONE, PRIMARY, rows_of
 from clsuite_docs.docstrings import cell, code, parse, table
 
-INDEX = """\
-# Methods
-
-{number} methods come with clsuite. Each page has the paper, where ours differs, the arguments, what the method
-needs and keeps, and its results on the [boards](../../results.md). They compose with `+` where that makes sense:
-`--methods "lwf+replay(capacity=50)"`.
-"""
 BADGES = "*stale*: sources that made the row have changed since; it is not comparable with current rows."
 
 
@@ -34,21 +27,12 @@ def names() -> list[str]:
 
 
 def pages(repository: str) -> dict[str, str]:
-    """All pages by name, the index among them.
+    """All pages by name.
 
     Args:
         repository: The address of the repository, for the links to sources.
     """
-    return {"index": index(), **{name: page(name, repository) for name in names()}}
-
-
-def index() -> str:
-    """The table of all methods."""
-    rows = [
-        (f"[`{name}`]({name}.md)", cell(_source(name).summary), papers(_source(name).traits), stores(_source(name)))
-        for name in names()
-    ]
-    return INDEX.format(number=len(rows)) + "\n" + table(("method", "what it does", "paper", "keeps"), rows) + "\n"
+    return {name: page(name, repository) for name in names()}
 
 
 def page(name: str, repository: str) -> str:
