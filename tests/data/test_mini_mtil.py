@@ -105,7 +105,7 @@ def test_dry_runs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ORDERS)
 def test_two_steps_of_each_method(name: str, root: Path) -> None:
-    """On the first two sets of both orders; a mean of few weights, and references without the true ones' fingerprint."""
+    """On the first two sets of both orders, with references that lack the fingerprint of the true ones."""
     text = shipped_benchmarks()[name].read_text("utf-8")
     assert text.count(FINGERPRINT) == 2
     (root.parent / "mini.yaml").write_text(text.replace(FINGERPRINT, ""))
