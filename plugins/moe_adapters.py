@@ -34,7 +34,8 @@ class MoEAdapters(Plugin):
     deviations of errors; there is none of Tiny-ImageNet, and their rate is constant.
 
     The traits set what the authors train with, for 1000 steps; their rates differ by data set, from 1e-4 to 5e-3. With
-    ``router: shared`` and ``experts: 2`` it is their class-incremental method: nothing is frozen, no autoencoders.
+    ``router: shared`` and ``experts: 2`` it is their class-incremental method, which freezes nothing and has neither
+    autoencoders nor label smoothing.
 
     Args:
         experts: Experts of a block (authors: 22).
@@ -62,6 +63,8 @@ class MoEAdapters(Plugin):
         training={
             "head": "zero_shot",
             "loss": "local",
+            "label_smoothing": 0.2,
+            "templates": "first",
             "batch_size": 64,
             "schedule": "cosine",
             "warmup_steps": 100,

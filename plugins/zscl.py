@@ -76,6 +76,8 @@ class ZSCL(Plugin):
             "head": "zero_shot",
             "tune": "both",
             "loss": "local",
+            "label_smoothing": 0.2,
+            "templates": "first",
             "batch_size": 64,
             "schedule": "cosine",
             "warmup_steps": 100,

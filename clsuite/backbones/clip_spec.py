@@ -19,6 +19,9 @@ CLIP_CATALOG: dict[str, str] = {
     "open_clip:ViT-L-14/openai": "CLIP ViT-L/14, OpenAI's weights, 428 M parameters",
 }
 
+MADE_BY_RECIPE = ("lit_vit_tiny",)
+"""CLIPs of clsuite whose weights are not distributed: a recipe of the same name makes them."""
+
 
 @dataclass(frozen=True)
 class ClipName:
@@ -61,6 +64,12 @@ def check_on_hub(name: str) -> None:
         raise UserError(f"backbone '{name}' is not on any hub: weights can be random or a file")
     if not parsed.tag:
         raise UserError(f"backbone '{name}' names no pre-trained tag: write {name}/TAG, or weights: random or a file")
+
+
+def how_made(name: str) -> str:
+    """The command that makes the weights of a CLIP which nobody distributes; empty for all other backbones."""
+    model = parse_clip(name).model if is_clip(name) else ""
+    return f"clsuite pretrain {model} --data-root FOLDER --out FOLDER" if model in MADE_BY_RECIPE else ""
 
 
 def own_configs() -> dict[str, Path]:

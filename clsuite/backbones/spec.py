@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from clsuite.backbones.clip_spec import check_on_hub, is_clip
+from clsuite.backbones.clip_spec import check_on_hub, how_made, is_clip
 from clsuite.backbones.templates import DEFAULT, TEMPLATES, Templates, resolve_templates
 from clsuite.config.class_use import CLASS, MaybeOwn
 from clsuite.config.paths import home_path
@@ -159,20 +159,22 @@ def find_weights(spec: BackboneSpec, folders: list[Path]) -> Weights:
         if chosen == "hub" and is_clip(spec.name):
             check_on_hub(spec.name)
         return Weights(chosen)
-    path = _find_file(chosen, folders)
+    path = _find_file(chosen, folders, how_made(spec.name))
     try:
         return Weights("file", path, sha256_of_file(path))
     except OSError as error:
         raise UserError(f"cannot read the weights '{path}': {error.strerror or error}") from error
 
 
-def _find_file(name: str, folders: list[Path]) -> Path:
+def _find_file(name: str, folders: list[Path], command: str) -> Path:
     own = home_path(name)
     tried = [folder / name for folder in folders] + [own]
     for path in tried:
         if is_no_folder(path):
             return path
     where = ", ".join(f"'{path}'" for path in dict.fromkeys(tried))
+    if command:
+        raise AbsentError(f"no weights at {where}. Make them: {command}, where FOLDER is the data root")
     raise AbsentError(
         f"no weights at {where}. Put the file there, give --data-root FOLDER, or choose {', '.join(KEYWORDS)}"
     )

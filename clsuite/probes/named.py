@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsuite.data.class_names import ClassName
+from clsuite.data.curated_names import imagenet_names
 from clsuite.data.datasets import load_table, locate
 from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.manifest import choose_rows
@@ -43,11 +44,18 @@ class NamedTable:
         return sha256_of([table_fingerprint(self.table), [name.text for name in self.names]])
 
 
-def load_named_table(spec: ZeroShotProbe, image_size: int, data_root: Path | None) -> NamedTable:
+def load_named_table(spec: ZeroShotProbe, image_size: int, data_root: Path | None, distinct: bool = True) -> NamedTable:
     """Load the images of a zero-shot probe: all images in a folder, or the test part of a data set.
 
+    Args:
+        spec: The images and their names.
+        image_size: Side of the images in pixels.
+        data_root: Folder below which a relative path is looked for.
+        distinct: Whether no two classes of a folder may have the same name, as where names tell them apart. Two of
+            ImageNet's classes are both "missile" to OpenAI, and two "sunglasses".
+
     Raises:
-        UserError: If they are missing, a class has no name, or two classes have the same name.
+        UserError: If they are missing, a class has no name, or two classes have the same name and must not.
     """
     if spec.dataset is not None:
         table = load_table(spec.dataset, image_size, data_root)
@@ -57,7 +65,7 @@ def load_named_table(spec: ZeroShotProbe, image_size: int, data_root: Path | Non
         table = load_probe_images(spec.path, image_size, data_root)
         found = _folder_names(locate(spec.path, data_root), table.classes, spec.names)
         doubled = next((name for name in found if found.count(name) > 1), None)
-        if doubled is not None:
+        if distinct and doubled is not None:
             raise UserError(f"probe zero_shot: two classes are called '{doubled}', and a text cannot distinguish them")
         names, rows = tuple(map(ClassName, found)), np.arange(len(table))
     return NamedTable(
@@ -70,7 +78,7 @@ def _folder_names(root: Path, classes: tuple[str, ...], names_file: str | None) 
         return tuple(readable(name) for name in classes)
     if names_file is not None and not (root / names_file).is_file():
         raise UserError(f"probe zero_shot: no file '{root / names_file}' with lines CLASS<tab>name")
-    words = synset_words(root / names_file if names_file else None)
+    words = synset_words(root / names_file) if names_file else {**synset_words(), **imagenet_names()}
     nameless = next((name for name in classes if not words.get(name)), None)
     if nameless is not None:
         raise UserError(f"probe zero_shot: the class '{nameless}' of '{root}' has no name: give a file by 'names'")

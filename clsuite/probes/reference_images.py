@@ -37,7 +37,7 @@ def reference_images(
         UserError: If they are missing, or others.
     """
     spec = ZeroShotProbe(path=path, names=names, images_per_class=images_per_class)
-    found = load_named_table(spec, learner.scenario.table.images.shape[-1], learner.data_root)
+    found = load_named_table(spec, learner.scenario.table.images.shape[-1], learner.data_root, distinct=False)
     if fingerprint is not None and not (fingerprint and found.fingerprint.startswith(fingerprint)):
         raise UserError(f"the images in '{path}' have the fingerprint {found.fingerprint[:12]}, not {fingerprint}")
     return found

@@ -93,7 +93,8 @@ class ZeroShotProbe(_Probe):
     Attributes:
         path: Folder ``CLASS/*``, absolute or below the data root; all its images are classified.
         names: File in that folder with lines ``CLASS<tab>name, other name, ...``; the first name is used. By default
-            the names are the folders', or WordNet's if the folders are its ids (``n01443537``).
+            the names are the folders', or those of WordNet's ids (``n01443537``): OpenAI's of ImageNet's
+            classes, WordNet's of all others.
         dataset: A data set as in a benchmark; its test images are classified.
         templates: Prompts as in ``backbone.templates``, which are the default.
         images_per_class: Largest number of images of each class.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -193,6 +195,20 @@ def test_a_frozen_clip_on_mtil(order: Sequence[int], transfer: float) -> None:
     figures = [round(100 * metric(counts), 1) for metric in (v.mtil_transfer, v.mtil_average, v.mtil_last)]
     assert figures == [transfer, 65.3, 65.3]
     assert v.forgetting_max_any_row(counts) == v.forgetting_max_before_last(counts) == 0
+
+
+MATRICES = json.loads(Path(__file__).with_name("zscl_matrices.json").read_text("utf-8"))["matrices"]
+"""The results that ZSCL's repository has (MIT license), with the figures that its notebook prints."""
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_matrices_of_zscl(name: str) -> None:
+    """All stored results of the authors' comparison, in both orders, give the figures of their tables."""
+    rows = [[round(100 * value) for value in row] for row in MATRICES[name]["matrix"]]
+    counts = Counts.of([rows[0], *rows], [10_000] * len(rows))
+    figures = [100 * metric(counts) for metric in (v.mtil_transfer, v.mtil_average, v.mtil_last)]
+    assert figures == pytest.approx(MATRICES[name]["figures"], abs=0.056)  # printed with one decimal
+    assert len(MATRICES) == 18
 
 
 def test_rows_before_learning_count_as_no_forgetting() -> None:
