@@ -33,7 +33,9 @@ class GACIL(RandomLayerPlugin):
         weights: What counts the same: ``images`` (G-ACIL), or ``classes`` (AIR), for long-tailed streams.
     """
 
-    traits = Traits(memory=("statistics",), gradient_free=True, scores="regression", paper="Zhuang, 2024 (G-ACIL)")
+    traits = Traits(
+        memory=("statistics",), gradient_free=True, scores="regression", paper="Zhuang, 2024 (G-ACIL); Fang, 2024 (AIR)"
+    )
 
     def __init__(
         self,

@@ -14,9 +14,9 @@ from clsuite.plugin.helpers import DiscriminantPlugin, FourierFeatures, compute_
 class RanDumb(DiscriminantPlugin):
     """`lda` of random Fourier features: class means and one covariance, shrunk by OAS, that all classes share.
 
-    Prabhu et al., "RanDumb: random representations outperform online continually learned representations" (NeurIPS
-    2024). The features of the frozen backbone are mapped to random Fourier features, which approximate the RBF kernel,
-    and classified by the Mahalanobis distance to the class means.
+    Prabhu et al., "Random representations outperform online continually learned representations" (NeurIPS 2024). The
+    features of the frozen backbone are mapped to random Fourier features, which approximate the RBF kernel, and
+    classified by the Mahalanobis distance to the class means.
 
     Differences: the authors' code shrinks the covariance of each class by OAS and averages these, and weights classes
     by their numbers of images; here the covariance of all classes is shrunk, as in `lda`, with equal weights. The paper

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clsuite.errors import UserError
+
 CHUNK = 1024
 """Images whose products are summed at once; a larger number takes more memory and saves no time."""
 
@@ -96,11 +98,20 @@ class RecursiveRidge:
         return 8 * (self.inverse.numel() + self.weights.numel())
 
     def add(self, features: Tensor, targets: Tensor) -> None:
-        """Take features ``[N, M]`` with their targets ``[N, C]``, in batches."""
+        """Take features ``[N, M]`` with their targets ``[N, C]``, in batches.
+
+        Raises:
+            UserError: If the ridge is so small that rounding errors of the inverse are larger than it allows.
+        """
         for part, wanted in zip(features.split(self._batch), targets.split(self._batch), strict=True):
             own = part.double()
             spread = self.inverse @ own.T
-            root = torch.linalg.cholesky(own @ spread + torch.eye(len(own), dtype=own.dtype))
+            root, failed = torch.linalg.cholesky_ex(own @ spread + torch.eye(len(own), dtype=own.dtype))
+            if failed:
+                raise UserError(
+                    f"a ridge of {self._ridge:g} is too small for recursive updates of these features: raise it, or "
+                    "use solver 'sums'"
+                )
             half = torch.linalg.solve_triangular(root, spread.T, upper=False)
             self.inverse.addmm_(half.T, half, alpha=-1)
             gain = torch.linalg.solve_triangular(root.T, half, upper=True)
