@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import torch
@@ -161,7 +162,8 @@ class RandomLayerPlugin(RidgePlugin):
         width = learner.backbone.width
         if self.layer == "normal":
             return torch.randn(width, self.projection, generator=learner.generator("ranpac"))
-        return (2 * torch.rand(width, self.projection, generator=learner.generator("random layer")) - 1) / width**0.5
+        draws = torch.rand(width, self.projection, generator=learner.generator("random layer"))
+        return (2 * draws - 1) / math.sqrt(width)
 
     def statistic(self, width: int, classes: int) -> Regression:
         """What the solver keeps."""
