@@ -6,17 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.plugin import Batch, Learner, Plugin, Scenario, Task, Traits, check_range
-from clsuite.plugin.helpers import TakenRows, full_precision, tensor_bytes
+from clsuite.plugin import Learner, Traits, check_range
+from clsuite.plugin.helpers import RandomProjection, RidgePlugin
 
 RIDGES = tuple(10.0**exponent for exponent in range(-8, 9))
 HELD_OUT = 0.2
-CHUNK = 1024
-"""Images whose products are summed at once; a larger number takes more memory and saves no time."""
-NEVER = -1e30
 
 
-class RanPAC(Plugin):
+class RanPAC(RidgePlugin):
     """RanPAC's second phase: ridge regression on randomly projected frozen features. Alone, its "no phase 1".
 
     McDonnell et al., "RanPAC: random projections and pre-trained models for continual learning" (NeurIPS 2023), section
@@ -37,69 +34,28 @@ class RanPAC(Plugin):
 
     Args:
         projection: M, the number of random projections (paper: 10,000; the memory is M^2 numbers of eight bytes).
+        ridge: One ridge for all tasks, in place of the choice; with it the order of tasks does not matter at all, and
+            `acil` with ``layer: normal`` has the same solution.
     """
 
     traits = Traits(
         memory=("statistics",), gradient_free=True, scores="regression", paper="McDonnell, NeurIPS 2023 (RanPAC)"
     )
-    state = ("_gram", "_sums", "_numbers", "_classifier", "_taken")
 
-    def __init__(self, projection: int = 10_000) -> None:
+    def __init__(self, projection: int = 10_000, ridge: float | None = None) -> None:
         super().__init__()
         check_range("ranpac", at_least=1, projection=projection)
-        self.projection = projection
+        check_range("ranpac", above=0, ridge=ridge)
+        self.projection, self.ridge = projection, ridge
 
-    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Freeze the backbone and draw W; the head is not used."""
-        learner.backbone.requires_grad_(False)
-        self._random = torch.randn(learner.backbone.width, self.projection, generator=learner.generator("ranpac"))
-        self._gram = torch.zeros(self.projection, self.projection, dtype=torch.float64)
-        self._sums = torch.zeros(self.projection, len(scenario.classes), dtype=torch.float64)
-        self._classifier = torch.zeros(self.projection, len(scenario.classes))
-        self._numbers = torch.zeros(len(scenario.classes), dtype=torch.int64)
-        self._taken = TakenRows(len(scenario.table))
+    def draw(self, learner: Learner) -> RandomProjection:
+        """W, with ReLU behind it."""
+        matrix = torch.randn(learner.backbone.width, self.projection, generator=learner.generator("ranpac"))
+        return RandomProjection(matrix, F.relu)
 
-    def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Add the statistics of the task's new images and solve for the classifier."""
-        indices = self._taken.new(task.train)
-        if not len(indices):
-            return
-        projected = F.relu(learner.features_of(indices).cpu() @ self._random)
-        labels = learner.labels_of(indices).cpu()
-        targets = F.one_hot(labels, self._sums.shape[1]).float()
-        self._numbers += torch.bincount(labels, minlength=len(self._numbers))
-        for part, wanted in zip(projected.split(CHUNK), targets.split(CHUNK), strict=True):
-            self._gram.addmm_(part.double().T, part.double())
-            self._sums.addmm_(part.double().T, wanted.double())
-        ridge = choose_ridge(projected, targets, learner.generator("ridge"))
-        self._classifier = solve(self._gram, self._sums, ridge, int(self._numbers.sum())).float()
-
-    def predict(self, learner: Learner, batch: Batch) -> Tensor:
-        """Regression scores ``[B, seen classes]``; far below all others for classes without an image so far."""
-        features, seen = learner.encode(batch).float(), learner.seen
-        with full_precision(features):
-            projected = F.relu(features @ self._random.to(features.device))
-            scores = projected @ self._classifier[:, :seen].to(features.device)
-        return scores.masked_fill((self._numbers[:seen] == 0).to(features.device), NEVER)
-
-    def stored_bytes(self) -> dict[str, int]:
-        """Bytes of G, Q and W."""
-        return {"statistics": tensor_bytes([self._gram, self._sums, self._random])}
-
-
-def solve(gram: Tensor, sums: Tensor, ridge: float, images: int) -> Tensor:
-    """The classifier ``(G + ridge I)^-1 Q`` in double precision, with the ridge raised if it is too small for that.
-
-    Args:
-        gram: G, ``[M, M]``.
-        sums: Q, ``[M, C]``.
-        ridge: The ridge that was chosen.
-        images: Number of images that G sums over.
-    """
-    least = max(len(gram), images) * torch.finfo(gram.dtype).eps * float(gram.trace())
-    regular = gram.clone()
-    regular.diagonal().add_(max(ridge, least))
-    return torch.cholesky_solve(sums, torch.linalg.cholesky(regular))
+    def ridge_of(self, learner: Learner, projected: Tensor, targets: Tensor) -> float:
+        """The given ridge, or the best on held-out images of the task."""
+        return choose_ridge(projected, targets, learner.generator("ridge")) if self.ridge is None else self.ridge
 
 
 def choose_ridge(projected: Tensor, targets: Tensor, generator: torch.Generator) -> float:

@@ -32,6 +32,12 @@ from clsuite.stream.loop import Stream
 
 BASELINE = "finetune"
 SMALLER = {
+    "acil": "acil(projection=2000)",
+    "ds_al": "ds_al(projection=2000)",
+    "fly_cl": "fly_cl(projection=2000)",
+    "g_acil": "g_acil(projection=2000)",
+    "klda": "klda(projection=300)",
+    "randumb": "randumb(projection=2000)",
     "block_expansion": "block_expansion(blocks=1)",
     "ranpac": "ranpac(projection=2000)",
     "first_session+ranpac": "first_session+ranpac(projection=2000)",

@@ -7,6 +7,9 @@
   `top_share` (masks of the largest entries).
 * Statistics: `TakenRows` (an image that comes again counts once), `row_positions`, `token_covariances` (of what the
   attentions are given).
+* Analytic classifiers: `AnalyticPlugin` (statistics of frozen features) and its kinds `RidgePlugin`,
+  `RandomLayerPlugin` (recursive least squares) and `DiscriminantPlugin` (LDA); what they keep, `FeatureSums`,
+  `Regression`, `Discriminant`; projections `RandomProjection`, `FourierFeatures`; `solve_ridge`.
 * Classifier alignment: `ClassGaussians` (statistics of classes, and features drawn from them), `align_head` with
   `AlignmentSettings` (the head trained on these), its logits `plain_logits`, `task_normalized` and `scaled_cosine`,
   `nearness` (means of older classes nearer to zero), `head_values` (for `WeightSwap`), `check_alignable`.
@@ -39,7 +42,10 @@ if TYPE_CHECKING:
         scaled_cosine,
         task_normalized,
     )
+    from clsuite.learner.analytic import FeatureSums, FourierFeatures, RandomProjection, solve_ridge
+    from clsuite.learner.analytic_plugin import AnalyticPlugin, RandomLayerPlugin, Regression, RidgePlugin
     from clsuite.learner.class_gaussians import ClassGaussians
+    from clsuite.learner.discriminant import Discriminant, DiscriminantPlugin
     from clsuite.learner.features import FeatureStore, compute_features
     from clsuite.learner.loss import distillation, one_against_rest, self_contrast
     from clsuite.learner.margins import cosface_loss
@@ -56,12 +62,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlignmentSettings",
+    "AnalyticPlugin",
     "BatchLoader",
     "ClassGaussians",
     "ClassTexts",
+    "Discriminant",
+    "DiscriminantPlugin",
     "FeatureStore",
+    "FeatureSums",
+    "FourierFeatures",
     "Moment",
     "PretrainedState",
+    "RandomLayerPlugin",
+    "RandomProjection",
+    "Regression",
+    "RidgePlugin",
     "TakenRows",
     "TaskIdentity",
     "WeightSwap",
@@ -88,6 +103,7 @@ __all__ = [
     "scaled_cosine",
     "self_contrast",
     "set_weights",
+    "solve_ridge",
     "statistics_of",
     "task_normalized",
     "task_vector",
@@ -99,6 +115,16 @@ __all__ = [
 
 LAZY = {
     "AlignmentSettings": "clsuite.learner.alignment",
+    "AnalyticPlugin": "clsuite.learner.analytic_plugin",
+    "Discriminant": "clsuite.learner.discriminant",
+    "DiscriminantPlugin": "clsuite.learner.discriminant",
+    "FeatureSums": "clsuite.learner.analytic",
+    "FourierFeatures": "clsuite.learner.analytic",
+    "RandomLayerPlugin": "clsuite.learner.analytic_plugin",
+    "RandomProjection": "clsuite.learner.analytic",
+    "Regression": "clsuite.learner.analytic_plugin",
+    "RidgePlugin": "clsuite.learner.analytic_plugin",
+    "solve_ridge": "clsuite.learner.analytic",
     "BatchLoader": "clsuite.data.batch",
     "ClassGaussians": "clsuite.learner.class_gaussians",
     "ClassTexts": "clsuite.backbones.class_texts",

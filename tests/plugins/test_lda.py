@@ -13,10 +13,12 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from clsuite.data.batch import Batch
 from clsuite.errors import UserError
+from clsuite.learner.analytic_plugin import NEVER
+from clsuite.learner.discriminant import oas_shrinkage
 from clsuite.scenarios import Scenario
 from clsuite_plugins.finetune import Finetune
 from clsuite_plugins.first_session import FirstSession
-from clsuite_plugins.lda import LDA, NEVER, oas_shrinkage
+from clsuite_plugins.lda import LDA
 
 
 def parts_of(stream: Any, scenario: Scenario) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -39,7 +41,7 @@ def test_it_is_scikit_learns(make_stream: Any, scenario: Scenario, shrinkage: fl
     stream.run()
     features, labels, test = parts_of(stream, scenario)
     oracle = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(features, labels)
-    weights, scores = plugin._weights[:6].numpy(), plugin.predict(stream.learner, batch_of(scenario)).numpy()
+    weights, scores = plugin._lda._weights[:6].numpy(), plugin.predict(stream.learner, batch_of(scenario)).numpy()
     expected = oracle.decision_function(test)
     np.testing.assert_allclose(weights - weights[0], oracle.coef_ - oracle.coef_[0], rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(scores - scores[:, :1], expected - expected[:, :1], rtol=1e-3, atol=1e-3)
@@ -84,15 +86,15 @@ def test_order_of_tasks_changes_nothing(make_stream: Any, scenario: Scenario) ->
             plugin.on_task_end(learner, dataclasses.replace(scenario.tasks[number]))
         ends.append(plugin)
     torch.testing.assert_close(ends[0].covariance(), ends[1].covariance(), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(ends[0]._sums, ends[1]._sums, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(ends[0]._lda.sums.sums, ends[1]._lda.sums.sums, rtol=1e-9, atol=1e-9)
 
 
 def test_a_class_without_images_is_never_answered(make_stream: Any, scenario: Scenario) -> None:
     plugin = LDA()
     stream = make_stream(plugin)
     stream.run()
-    assert (plugin._biases[6:] == NEVER).all()
-    assert (plugin._biases[:6].abs() < 1e9).all()
+    assert (plugin._lda._biases[6:] == NEVER).all()
+    assert (plugin._lda._biases[:6].abs() < 1e9).all()
 
 
 @pytest.mark.parametrize("shrinkage", [0.0, -0.1, 1.5])
@@ -172,3 +174,27 @@ def test_default_does_not_break_down_with_few_images_a_class(make_stream: Any, s
 def test_what_is_added_must_be_said() -> None:
     with pytest.raises(UserError, match="lda: target is 'added', so that shrinkage must say how much"):
         LDA(target="added")
+
+
+def test_the_first_task_s_covariance_is_that_of_oas_and_counts_with_its_images(
+    make_stream: Any, scenario: Scenario
+) -> None:
+    """Hayes & Kanan: a base task by OAS, and then the running average of what comes, in numpy and scikit-learn."""
+    plugin = LDA(shrinkage=1e-4, base=True)
+    stream = make_stream(plugin)
+    stream.run()
+    scatters = []
+    for task in scenario.tasks:
+        rows, labels = stream.learner.features_of(task.train).double().numpy(), scenario.labels[task.train]
+        means = {label: rows[labels == label].mean(axis=0) for label in task.classes}
+        scatters.append(rows - np.stack([means[label] for label in labels]))
+    base = OAS(assume_centered=True).fit(scatters[0]).covariance_ * len(scatters[0])
+    within = base + sum(away.T @ away for away in scatters[1:])
+    expected = (1 - 1e-4) * within / sum(map(len, scatters)) + 1e-4 * np.eye(len(base))
+    np.testing.assert_allclose(plugin.covariance().numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"shrinkage": 0.1, "covariance": "total"}])
+def test_a_base_task_that_cannot_be(arguments: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="lda: a base task needs a shrinkage"):
+        LDA(base=True, **arguments)
