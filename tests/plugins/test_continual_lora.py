@@ -45,9 +45,7 @@ def run(make_stream: Any, on: Scenario, regime: Any, **given: Any) -> tuple[Look
     return before, after, stream
 
 
-def test_mag_max_adds_the_larger_of_all_before_and_the_task_to_the_first_weights(
-    make_stream: Any, scenario: Scenario
-) -> None:
+def test_mag_max_adds_the_larger_entries_to_the_first_weights(make_stream: Any, scenario: Scenario) -> None:
     before, after, stream = run(make_stream, scenario, "mag_max")
     first, width = before.weights[0], len(before.weights[0]) // 3
     kept = torch.zeros_like(first)
@@ -72,9 +70,7 @@ def test_the_larger_entries() -> None:
     assert torch.equal(larger(distinct, shuffled).abs(), torch.maximum(distinct.abs(), shuffled.abs()))
 
 
-def test_ortho_by_factors_adds_the_product_of_the_sums_and_turns_each_column(
-    make_stream: Any, scenario: Scenario
-) -> None:
+def test_ortho_by_factors_adds_the_product_of_sums_and_turns_columns(make_stream: Any, scenario: Scenario) -> None:
     before, after, _ = run(make_stream, scenario, "ortho")
     first, width = before.weights[0], len(before.weights[0]) // 3
     down, up = (sum(parts[f"0_q.{side}"] for parts in before.parts[:2]) for side in ("down", "up"))

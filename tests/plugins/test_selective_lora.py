@@ -59,18 +59,18 @@ class Look(Plugin):
         for group in trainer.optimizers[0].param_groups:
             if any(value is self.method.module.gates[0] for value in group["params"]):
                 self.decays.add(group["weight_decay"])
-        largest = max(float(gate) for gate in self.method.module.gates)
+        largest = max(gate.item() for gate in self.method.module.gates)
         self.steps.append((trainer.current_epoch, largest))
 
 
 def test_the_penalty_closes_all_once_it_begins(make_stream: Any, scenario: Scenario) -> None:
-    """At rate 0.02 a step of AdamW moves a switch by 0.02: three steps close it."""
+    """At rate 0.02 a step of AdamW moves a switch by at most 0.02: six steps close it."""
     method = SelectiveLoRA(penalty=1e4, rank=2, switch_lr=0.02, free_epochs=1)
     look = Look(method)
-    stream = make_stream(method, look, on=scenario.first(1), loss="local", epochs=2)
+    stream = make_stream(method, look, on=scenario.first(1), loss="local", epochs=3)
     before = {name: value.clone() for name, value in stream.learner.backbone.state_dict().items()}
     stream.run()
-    penalized = [largest for epoch, largest in look.steps if epoch == 1]
+    penalized = [largest for epoch, largest in look.steps if epoch > 0]
     assert penalized[-1] < 0.1
     assert penalized == sorted(penalized, reverse=True)
     assert look.decays == {0.0}
