@@ -49,6 +49,10 @@ class ContinualLoRA(Plugin):
         requires=("vit",),
         memory=("modules", "weights"),
         pet=("lora",),
+        incompatible_with={
+            "weights": "the LoRA goes into the weights and begins anew: kept weights would not fit",
+            "importances": "the LoRA goes into the weights and begins anew: importances would be another one's",
+        },
         training={"loss": "local"},
         defaults_by={
             "regime": {"naive": {}, "merge": {}, "mag_max": {}, "ortho": {"combine": "factors", "start": "columns"}}

@@ -34,7 +34,7 @@ class L2M(L2P):
     (L2M-oracle). In RL the tasks' loss is a regression; here it is the cross-entropy of the task's classes, as of the
     other methods with a pool.
 
-    With ``usage_penalty: false`` it is ``l2p`` with the same arguments, to the bit.
+    With ``diversify: false`` it is ``l2p`` with the same arguments, to the bit.
 
     Args:
         pet: ``lora`` or ``ia3``.
@@ -46,7 +46,7 @@ class L2M(L2P):
             takes ``q+v+fc1``.
         alpha: For LoRA only: numerator of the scaling factor; null takes twice the rank (authors).
         similarity: Weight of the loss that pulls the keys (L2L: 0.1).
-        usage_penalty: Whether entries that were used often are avoided.
+        diversify: Whether entries that were used often are avoided.
         key_init: First values of the keys: ``unit``, U(-1, 1) (authors), or ``small``, U(0, 0.01).
         query: ``plain``: the query of a training image is computed once, without augmentation; ``augmented``: at each
             step, from the augmented image.
@@ -73,13 +73,13 @@ class L2M(L2P):
         targets: str | None = None,
         alpha: float | None = None,
         similarity: float = 0.1,
-        usage_penalty: bool = True,
+        diversify: bool = True,
         key_init: Literal["unit", "small"] = "unit",
         query: Literal["plain", "augmented"] = "plain",
     ) -> None:
         given = fill_defaults("l2m", self.traits, pet=pet, size=size, targets=targets, alpha=alpha)
         super().__init__(
-            pet, given["size"], pool, top_k, blocks, given["targets"], similarity, usage_penalty, key_init=key_init,
+            pet, given["size"], pool, top_k, blocks, given["targets"], similarity, diversify, key_init=key_init,
             query=query,
         )  # fmt: skip
         if pet == "lora":
