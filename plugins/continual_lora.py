@@ -146,11 +146,11 @@ def larger(before: Tensor, now: Tensor) -> Tensor:
 
 def orthogonal_columns(matrix: Tensor) -> Tensor:
     """For each column of ``[rank, inputs]`` a unit vector orthogonal to it: its last right singular vector."""
-    found = torch.linalg.svd(matrix.double().cpu().T[:, None], full_matrices=True).Vh[:, -1]
-    return found.T.to(matrix)
+    turned: Tensor = torch.linalg.svd(matrix.double().cpu().T[:, None], full_matrices=True).Vh[:, -1]
+    return turned.T.to(matrix)
 
 
 def without_rows(matrix: Tensor, earlier: Tensor) -> Tensor:
     """The rows ``[rank, inputs]`` of a matrix without what lies in the space of another one's rows."""
-    basis = torch.linalg.qr(earlier.double().T).Q
+    basis: Tensor = torch.linalg.qr(earlier.double().T).Q
     return (matrix.double() - matrix.double() @ basis @ basis.T).to(matrix)

@@ -8,7 +8,8 @@ from typing import Literal
 from torch import Tensor
 
 from clsuite.plugin import fill_defaults
-from clsuite_plugins.l2p import L2P
+
+from .l2p import L2P
 
 LEAST_SHARE = 1e-6
 """Added to the share of each entry, so that one that has never been chosen has an inverse (authors' code)."""

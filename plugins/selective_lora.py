@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from clsuite.peft import GatedLoRA, attach_module, choose_blocks, transformer_blocks
@@ -99,7 +100,7 @@ class SelectiveLoRA(Plugin):
         learner.log("open", self.module.share_open())
         if not self.penalty or learner.current_epoch < self.free_epochs:
             return None
-        return self.penalty * sum(gate.abs() for gate in self.module.gates) / len(self.module.gates)
+        return self.penalty * torch.stack([gate.abs() for gate in self.module.gates]).mean()
 
     def on_task_exit(self, learner: Learner, task: Task) -> None:
         """With ``after_task: merge``, add what is on to the weights and begin anew."""
