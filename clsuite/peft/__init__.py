@@ -10,11 +10,13 @@ from clsuite.peft.adapter import Adapter
 from clsuite.peft.adaptformer import AdaptFormer
 from clsuite.peft.base import PET, only
 from clsuite.peft.blocks import block_list, choose_blocks, transformer_blocks
-from clsuite.peft.build import PET_KINDS, PetKind, attach_pet, attach_text_pet, build_pet
+from clsuite.peft.build import PET_KINDS, PetKind, attach_module, attach_pet, attach_text_pet, build_pet
 from clsuite.peft.decoupled import DecoupledLoRA
 from clsuite.peft.domain_autoencoder import DomainAutoencoder, nearest_domain
+from clsuite.peft.expert_lora import ExpertLoRA
+from clsuite.peft.gated_lora import GatedLoRA
 from clsuite.peft.ia3 import IA3
-from clsuite.peft.lora import LoRA
+from clsuite.peft.lora import LoRA, LowRank
 from clsuite.peft.mixture import AdapterMixture, Expert
 from clsuite.peft.orthonormal_lora import SharedLoRA, WeightedLoRA
 from clsuite.peft.partial_pass import first_blocks_once, left_after
@@ -38,10 +40,13 @@ __all__ = [
     "DecoupledLoRA",
     "DomainAutoencoder",
     "Expert",
+    "ExpertLoRA",
     "ExpertMixture",
     "FrozenQuery",
+    "GatedLoRA",
     "GivenPrefix",
     "LoRA",
+    "LowRank",
     "MixedRoute",
     "PetKind",
     "Prefix",
@@ -54,6 +59,7 @@ __all__ = [
     "TaskModules",
     "TextContext",
     "WeightedLoRA",
+    "attach_module",
     "attach_pet",
     "attach_text_pet",
     "block_list",

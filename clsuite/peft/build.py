@@ -135,11 +135,23 @@ def attach_pet(learner: Host, plugin: Any, name: str, kind: PetKind, **build: An
     Raises:
         UserError: If the kind is unknown, does not accept an argument, or the sizes or blocks do not fit the network.
     """
-    learner.backbone.requires_grad_(False)
     module = build_pet(kind, learner.backbone.model, **build)
+    attach_module(learner, plugin, name, module)
+    return module
+
+
+def attach_module(learner: Host, plugin: Any, name: str, module: PET) -> None:
+    """Freeze the backbone, and attach a module of a class of its own as `attach_pet` does.
+
+    Args:
+        learner: The learner.
+        plugin: The plugin that owns the module.
+        name: Name of the module, unique within the plugin.
+        module: The module, made for ``learner.backbone.model``.
+    """
+    learner.backbone.requires_grad_(False)
     learner.register_plugin_module(plugin, name, module)
     module.attach(learner.backbone.model)
-    return module
 
 
 def attach_text_pet(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -129,17 +129,26 @@ class LoRA(PET):
 
         return add
 
-    @torch.no_grad()
+    def matrices(self) -> dict[str, Tensor]:
+        """What is added to each weight, ``[outputs, inputs]`` by block and projection, such as ``0_q``."""
+        parts = ((name, part) for name, part in self.parts.items() if isinstance(part, LowRank))
+        return {name: part.delta().detach() for name, part in parts}
+
     def merge(self, model: nn.Module, sign: float = 1.0) -> None:
         """Add the low-rank matrices to the network's weights (with `sign` -1, subtract them again)."""
+        self.add_to(model, {name: sign * matrix for name, matrix in self.matrices().items()})
+
+    @torch.no_grad()
+    def add_to(self, model: nn.Module, matrices: Mapping[str, Tensor]) -> None:
+        """Add matrices to the weights of the projections, named as by `matrices`."""
         found = transformer_blocks(model)
         for number in self._blocks:
             for target in self.targets:
-                delta = sign * self._part(number, target).delta()
+                matrix = matrices[f"{number}_{target}"]
                 if target in SLICES:
-                    projection_weights(found[number].attn)[SLICES[target]].add_(delta)
+                    projection_weights(found[number].attn)[SLICES[target]].add_(matrix)
                 else:
-                    _projection(found[number], target).weight.add_(delta)
+                    _projection(found[number], target).weight.add_(matrix)
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:

@@ -102,6 +102,7 @@ def test_batch_normalizations_that_are_trained_are_refused(make_stream: MakeStre
     [
         ("finetune", {"name": "resnet18", "weights": "random"}, "backbone 'resnet18' is a ResNet"),
         ("l2p(diversify=True, pool=4, top_k=2)", {}, "plugin 'l2p' with diversify"),
+        ("l2m", {}, "plugin 'l2m' with diversify"),
     ],
 )
 def test_what_cannot_be_taken_apart_is_refused_before_any_run(
