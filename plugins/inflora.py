@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import nn
 
 from clsuite.peft import LoRA, attach_pet, choose_blocks, transformer_blocks
 from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, check_range
-from clsuite.plugin.helpers import Energy, complement, free_directions, grown, lessened, token_covariances
+from clsuite.plugin.helpers import complement, free_directions, grown, lessened, token_covariances
 
 
 class InfLoRA(Plugin):
@@ -65,7 +67,7 @@ class InfLoRA(Plugin):
         self,
         rank: int = 10,
         energy: float = 0.95,
-        criterion: Energy = "code",
+        criterion: Literal["code", "paper"] = "code",
         blocks: str = "all",
         retain: bool = True,
         augmented: bool = False,

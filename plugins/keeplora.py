@@ -83,7 +83,7 @@ class KeepLoRA(Plugin):
         branch = attach_pet(learner, self, "branch", "lora", generator=learner.generator("keeplora"), **build)
         assert isinstance(branch, LoRA)
         self.branch, self._spaces = branch, dict[str, Tensor]()
-        for name, weight in self.branch.weights(model).items():
+        for name, weight in self.branch.adapted_weights(model).items():
             self._down(name).requires_grad_(False)
             side = weight if self.weight_side == "inputs" else weight.T
             self._spaces[name] = main_directions(side.detach().cpu(), self.weight_energy)
@@ -102,7 +102,7 @@ class KeepLoRA(Plugin):
             classification_loss(logits, batch.labels, learner.options.loss, task.classes).backward()
             learner.count_gradients(len(batch))
             batches += 1
-        summed = self.branch.weights(learner.backbone.model, gradients=True)
+        summed = self.branch.adapted_weights(learner.backbone.model, gradients=True)
         self._gradients = {name: gradient / batches for name, gradient in summed.items()}
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clsuite.peft import PET, FrozenQuery, Read, reads_of
 from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, UserError, check_range
-from clsuite.plugin.helpers import Energy, grown, token_covariances, within, without
+from clsuite.plugin.helpers import grown, token_covariances, within, without
 
 
 class PGP(Plugin):
@@ -61,7 +61,7 @@ class PGP(Plugin):
         self,
         energy: float = 0.5,
         key_energy: float = 0.97,
-        criterion: Energy = "paper",
+        criterion: Literal["paper", "code"] = "paper",
         pretrained: Literal["none", "first_task"] = "none",
         pretrained_energy: float = 0.99,
     ) -> None:

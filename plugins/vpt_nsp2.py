@@ -23,7 +23,7 @@ class VPTNSP2(Plugin):
 
     * At the end of a task, second moments of ``q W_k`` and of s over all images, heads and image tokens are added to
       those of earlier tasks. B1 and B2 project onto their null spaces: singular vectors behind the place where the
-      second difference of the spectrum is largest (smoothed where it is long), or by ``below``.
+      second difference of the spectrum is largest (smoothed where it is long), or by ``threshold``.
     * The code blends ``eta * B / |B| + (1 - eta) * I`` with the Frobenius norm of B, the root of its rank. With 600 of
       768 directions and eta 0.97 a free one is multiplied with 0.07 and a forbidden one with 0.03, so that it is a
       small learning rate rather than a projection, and published numbers come from it (``normalize``). Without it, and
@@ -41,7 +41,7 @@ class VPTNSP2(Plugin):
         eta: How far an update is projected (authors: 0.97; 0.95 with 20 tasks and on DomainNet, 0.94 on ImageNet-R); 0
             trains plain prompts.
         normalize: Whether projections are divided by their norms first, as in the code.
-        below: Null spaces have the directions whose singular values are at most this share of the largest one; null
+        threshold: Null spaces have the directions whose singular values are at most this share of the largest one; null
             takes the code's rule.
         smooth: For the code's rule: standard deviation, in directions, of the Gaussian that smooths a long spectrum.
         norm_loss: Weight of the loss on means and standard deviations of prompts (authors: 1).
@@ -65,7 +65,7 @@ class VPTNSP2(Plugin):
         length: int = 4,
         eta: float = 0.97,
         normalize: bool = True,
-        below: float | None = None,
+        threshold: float | None = None,
         smooth: float = 10.0,
         norm_loss: float = 1.0,
         temperature: float = 28.0,
@@ -74,10 +74,10 @@ class VPTNSP2(Plugin):
         super().__init__()
         check_range("vpt_nsp2", at_least=1, length=length)
         check_range("vpt_nsp2", at_least=0, at_most=1, eta=eta)
-        check_range("vpt_nsp2", at_least=0, below=1, **{"below": below} if below is not None else {})
+        check_range("vpt_nsp2", at_least=0, below=1, threshold=threshold)
         check_range("vpt_nsp2", at_least=0, norm_loss=norm_loss, smooth=smooth)
         check_range("vpt_nsp2", above=0, temperature=temperature)
-        self.length, self.eta, self.normalize, self.below, self.smooth = length, eta, normalize, below, smooth
+        self.length, self.eta, self.normalize, self.threshold, self.smooth = length, eta, normalize, threshold, smooth
         self.norm_loss, self.temperature, self.blocks = norm_loss, temperature, blocks
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
@@ -103,7 +103,7 @@ class VPTNSP2(Plugin):
 
     def _projection(self, moment: Tensor) -> Tensor:
         """What an update is multiplied with, ``[d, d]``, to spare the main directions of a second moment."""
-        free = null_space(moment, self.below, self.smooth).double()
+        free = null_space(moment, self.threshold, self.smooth).double()
         matrix = free @ free.T
         if self.normalize:
             matrix = matrix / matrix.norm().clamp_min(1e-12)

@@ -19,14 +19,14 @@ Energy = Literal["code", "paper"]
 
 def without(update: Tensor, basis: Tensor) -> Tensor:
     """Rows ``[..., d]`` without their parts in a space ``[d, k]``."""
-    space = basis.to(update)
-    return update - (update @ space) @ space.T
+    return update - within(update, basis)
 
 
 def within(update: Tensor, basis: Tensor) -> Tensor:
     """The parts of rows ``[..., d]`` in a space ``[d, k]``."""
     space = basis.to(update)
-    return (update @ space) @ space.T
+    inside: Tensor = (update @ space) @ space.T
+    return inside
 
 
 def main_directions(matrix: Tensor, share: float) -> Tensor:
@@ -34,7 +34,8 @@ def main_directions(matrix: Tensor, share: float) -> Tensor:
     _, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
     energies = values.square() / values.square().sum().clamp_min(1e-300)
     before = energies.cumsum(0) - energies
-    return right[before < share].T.float()
+    main: Tensor = right[before < share]
+    return main.T.float()
 
 
 def null_space(moment: Tensor, below: float | None = None, smooth: float = 10.0, ends: float = 0.03) -> Tensor:
@@ -48,9 +49,9 @@ def null_space(moment: Tensor, below: float | None = None, smooth: float = 10.0,
         ends: See `spectrum_gap`.
     """
     _, values, right = torch.linalg.svd(moment.double())
-    if below is not None:
-        return right[values <= below * values[0]].T.float()
-    return right[spectrum_gap(values, smooth, ends) :].T.float()
+    is_free = torch.arange(len(values)) >= spectrum_gap(values, smooth, ends)
+    free: Tensor = right[is_free if below is None else values <= below * values[0]]
+    return free.T.float()
 
 
 def spectrum_gap(values: Tensor, smooth: float = 10.0, ends: float = 0.03, long: int = 128) -> int:

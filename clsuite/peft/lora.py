@@ -129,7 +129,7 @@ class LoRA(PET):
 
         return add
 
-    def weights(self, model: nn.Module, gradients: bool = False) -> dict[str, Tensor]:
+    def adapted_weights(self, model: nn.Module, gradients: bool = False) -> dict[str, Tensor]:
         """The network's weights ``[outputs, inputs]`` that it adapts, or their gradients, by name of the part."""
         found, thirds = transformer_blocks(model), projection_gradients if gradients else projection_weights
         named: dict[str, Any] = {}

@@ -27,10 +27,10 @@ class MemoryPart(nn.Module):
     ) -> None:
         """Draw the first values."""
         super().__init__()
-        self.heads, self.reads, self.half = heads, reads, key_size // 2
+        self.heads, self.reads, self.half_size = heads, reads, key_size // 2
         self.query = _drawn(width, heads * key_size, generator)
-        bound = 1 / math.sqrt(self.half)
-        tables = torch.empty(2, heads, keys, self.half)
+        bound = 1 / math.sqrt(self.half_size)
+        tables = torch.empty(2, heads, keys, self.half_size)
         self.keys = nn.Parameter(tables.uniform_(-bound, bound, generator=generator))
         self.values = nn.Parameter(torch.empty(keys**2, width).normal_(0, width**-0.5, generator=generator))
         self.gate = _drawn(width, width, generator)
@@ -43,7 +43,7 @@ class MemoryPart(nn.Module):
 
         The best of all pairs of keys are among the pairs of the best keys of each table.
         """
-        queries = self.query(tokens).view(len(tokens), self.heads, 2, self.half)
+        queries = self.query(tokens).view(len(tokens), self.heads, 2, self.half_size)
         scores = torch.einsum("thpk,phnk->pthn", queries, self.keys)
         best, places = scores.topk(self.reads, dim=-1)
         sums = (best[0][..., :, None] + best[1][..., None, :]).flatten(-2)
@@ -134,6 +134,7 @@ class ProductMemory(PET):
             if not self.enabled:
                 return None
             part.train(module.training)  # reads are counted in training, and feature extraction changes the mode
-            return output + part(inputs[0])
+            added: Tensor = part(inputs[0])
+            return output + added
 
         return add

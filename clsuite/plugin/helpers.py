@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
     from clsuite.learner.subspaces import (
-        Energy,
         complement,
         free_directions,
         grown,
@@ -72,7 +71,6 @@ __all__ = [
     "BatchLoader",
     "ClassGaussians",
     "ClassTexts",
-    "Energy",
     "FeatureStore",
     "Moment",
     "PretrainedState",
@@ -129,7 +127,6 @@ LAZY = {
     "PretrainedState": "clsuite.learner.weight_swap",
     "TakenRows": "clsuite.data.taken",
     "TaskIdentity": "clsuite.learner.task_identity",
-    "Energy": "clsuite.learner.subspaces",
     "complement": "clsuite.learner.subspaces",
     "free_directions": "clsuite.learner.subspaces",
     "grown": "clsuite.learner.subspaces",

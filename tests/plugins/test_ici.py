@@ -43,7 +43,7 @@ def test_it_changes_nothing_at_first_and_has_its_size(name: str, make_stream: An
     learner, plain = make_stream(ICI(**KINDS[name])).learner.eval(), make_stream().learner.eval()
     learner.start(scenario)
     assert sum(value.numel() for value in learner.plugin_modules.parameters()) == COUNTS[name]
-    images = plain.backbone.normalize(torch.from_numpy(scenario.table.images[:8]))
+    images = plain.backbone.normalize(torch.tensor(scenario.table.images[:8]))
     assert torch.equal(learner.backbone(images), plain.backbone(images))
     learner.backbone(images).sum().backward()
     reached = [

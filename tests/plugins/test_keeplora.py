@@ -59,7 +59,7 @@ class Look(Plugin):
         assert max(int(torch.linalg.matrix_rank(change, atol=1e-4)) for change in changes.values()) <= 4
 
     def weights(self, learner: Learner) -> dict[str, Tensor]:
-        found = self.method.branch.weights(learner.backbone.model)
+        found = self.method.branch.adapted_weights(learner.backbone.model)
         return {name: weight.detach().clone() for name, weight in found.items()}
 
     @torch.no_grad()
@@ -93,13 +93,14 @@ def test_spaces_of_the_weights_are_of_inputs_or_as_in_the_code(make_stream: Any,
         method = KeepLoRA(rank=4, weight_energy=0.5, weight_side=side)  # type: ignore[arg-type]
         learner = make_stream(method).learner
         learner.start(scenario)
-        space, weight = method._spaces["0_q"], method.branch.weights(learner.backbone.model)["0_q"].detach()
+        space, weight = method._spaces["0_q"], method.branch.adapted_weights(learner.backbone.model)["0_q"].detach()
         found.append([float((weight @ space).square().sum()), float((weight.T @ space).square().sum())])
         total = float(weight.square().sum())
     assert found[0][0] >= total / 2 > found[0][1]
     assert found[1][1] >= total / 2 > found[1][0]
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_it_ends_in_the_same_bits(make_stream: Any, scenario: Scenario, tmp_path: Path) -> None:
     given = {"on": scenario.first(2), "loss": "local"}
     alone = make_stream(KeepLoRA(rank=2), **given)

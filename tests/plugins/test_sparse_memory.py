@@ -46,7 +46,7 @@ def test_a_layer_reads_the_best_of_all_slots(make_stream: Any) -> None:
 
 def test_it_adds_nothing_at_first_and_counts_reads_of_training_alone(make_stream: Any, scenario: Scenario) -> None:
     learner: Learner = make_stream().learner.eval()
-    images = learner.backbone.normalize(torch.from_numpy(scenario.table.images[:4]))
+    images = learner.backbone.normalize(torch.tensor(scenario.table.images[:4]))
     before = learner.backbone(images)
     memory = layer(learner.backbone.model)
     memory.attach(learner.backbone.model)

@@ -20,7 +20,7 @@ from clsuite_plugins.pet import Pet
 from clsuite_plugins.vpt_nsp2 import VPTNSP2
 
 ADAM: dict[str, Any] = {"loss": "local", "optimizer": OptimizerSpec(name="adam", lr=0.01, weight_decay=0.0)}
-EXACT: dict[str, Any] = {"eta": 1.0, "normalize": False, "below": 1e-6, "norm_loss": 0.0, "temperature": 1.0}
+EXACT: dict[str, Any] = {"eta": 1.0, "normalize": False, "threshold": 1e-6, "norm_loss": 0.0, "temperature": 1.0}
 
 
 def test_moments_are_of_scores_and_weights(make_stream: Any, scenario: Scenario) -> None:
@@ -32,8 +32,9 @@ def test_moments_are_of_scores_and_weights(make_stream: Any, scenario: Scenario)
     handle = block.norm1.register_forward_hook(lambda module, inputs, output: seen.append(output[0]))
     with torch.no_grad(), prompt_moments(learner.backbone.model, [1], 3) as sums:
         learner.features_of(scenario.tasks[0].train[:1])
-        handle.remove()
-        tokens, attention = seen[0], block.attn
+    handle.remove()
+    tokens, attention = seen[0], block.attn
+    with torch.no_grad():
         queries, keys, _ = attention.qkv(tokens).view(19, 3, 3, 64).permute(1, 2, 0, 3)
     images = torch.cat([queries[:, :1], queries[:, 4:]], dim=1)
     shares = (images @ keys.mT * attention.scale).softmax(-1)[..., 1:4].flatten(0, 1).double()
@@ -52,9 +53,9 @@ def test_projections_are_those_of_the_paper_or_of_the_code() -> None:
     moment = torch.tensor([9.0, 4.0, 0.0, 0.0]).diag()
     exact = VPTNSP2(**EXACT)._projection(moment)
     torch.testing.assert_close(exact, torch.tensor([0.0, 0.0, 1.0, 1.0]).diag())
-    code = VPTNSP2(eta=0.9, below=1e-5)._projection(moment)
+    code = VPTNSP2(eta=0.9, threshold=1e-5)._projection(moment)
     torch.testing.assert_close(code, torch.tensor([0.1, 0.1, 0.9 / 2**0.5 + 0.1, 0.9 / 2**0.5 + 0.1]).diag())
-    wide = VPTNSP2(below=1e-5)._projection(torch.tensor([1.0] * 168 + [0.0] * 600).diag())
+    wide = VPTNSP2(threshold=1e-5)._projection(torch.tensor([1.0] * 168 + [0.0] * 600).diag())
     assert float(wide[-1, -1]) == pytest.approx(0.0696, abs=1e-4)  # the code's factors with 600 free directions
     assert float(wide[0, 0]) == pytest.approx(0.03, abs=1e-6)
 
@@ -163,7 +164,7 @@ def test_interrupted_and_resumed_it_ends_in_the_same_bits(make_stream: Any, scen
     assert bits(again) == bits(alone)
 
 
-@pytest.mark.parametrize("given", [{"length": 0}, {"eta": 1.5}, {"below": 1.0}, {"temperature": 0.0}])
+@pytest.mark.parametrize("given", [{"length": 0}, {"eta": 1.5}, {"threshold": 1.0}, {"temperature": 0.0}])
 def test_bad_arguments_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"vpt_nsp2: {next(iter(given))} is"):
         VPTNSP2(**given)

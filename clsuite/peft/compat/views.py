@@ -93,7 +93,7 @@ def projection_weights(attention: Any) -> Sequence[Tensor]:
 def projection_gradients(attention: Any) -> Sequence[Tensor]:
     """The gradients of `projection_weights`, after a backward pass in which they were trainable."""
     if isinstance(attention.qkv, SeparateQkv):
-        return [part.weight.grad for part in attention.qkv.parts]  # type: ignore[misc, union-attr]
+        return [part.weight.grad for part in attention.qkv.parts]  # type: ignore[misc]
     return tuple(attention.qkv.weight.grad.chunk(3))
 
 
