@@ -34,7 +34,7 @@ class MemoryPart(nn.Module):
         self.keys = nn.Parameter(tables.uniform_(-bound, bound, generator=generator))
         self.values = nn.Parameter(torch.empty(keys**2, width).normal_(0, width**-0.5, generator=generator))
         self.gate = _drawn(width, width, generator)
-        self.output = nn.Linear(width, width, bias=False)
+        self.output = nn.Linear(width, width, bias=False, device="meta").to_empty(device="cpu")
         nn.init.zeros_(self.output.weight)
         self.accesses = torch.zeros(keys**2, dtype=torch.int64)
 
@@ -69,10 +69,9 @@ class MemoryPart(nn.Module):
 
 
 def _drawn(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    """A linear layer without bias, with PyTorch's first values drawn from a generator."""
-    layer, bound = nn.Linear(inputs, outputs, bias=False), 1 / math.sqrt(inputs)
-    with torch.no_grad():
-        layer.weight.copy_(torch.empty(outputs, inputs).uniform_(-bound, bound, generator=generator))
+    """A linear layer without bias, with PyTorch's first values drawn from a generator and from nothing else."""
+    layer, bound = nn.Linear(inputs, outputs, bias=False, device="meta").to_empty(device="cpu"), 1 / math.sqrt(inputs)
+    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
     return layer
 
 
