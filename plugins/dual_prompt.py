@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clsuite.peft import GivenPrefix, RoutedByQuery, choose_blocks, first_values, transformer_blocks
+from clsuite.peft import GivenPrefix, PrefixValues, RoutedByQuery, choose_blocks, first_values, transformer_blocks
 from clsuite.plugin import Batch, Learner, Plugin, Scenario, Step, Task, Traits, UserError, check_range
 
 
@@ -86,11 +86,12 @@ class DualPrompt(Plugin):
         if both:
             raise UserError(f"dual_prompt: block {both[0]} is in general_blocks and in expert_blocks; choose one")
         self._width = found[0].attn.qkv.out_features // 3
-        self.experts: list[nn.ParameterDict] = []
+        self.experts: list[PrefixValues] = []
         self.prefix = GivenPrefix([*self._general_at, *self._expert_at])
         prompt = self._prompt(len(self._general_at), self.general_length, learner.generator("dual_prompt"))
-        self.general = nn.ParameterDict({"prompt": prompt})
+        self.general = PrefixValues(self._general_at, {"prompt": prompt})
         learner.register_plugin_module(self, "general", self.general)
+        learner.register_plugin_module(self, "prefix", self.prefix)
         self.prefix.attach(learner.backbone.model)
         self._routed = RoutedByQuery(learner, [self.prefix], self._route, self.query)
 
@@ -116,7 +117,7 @@ class DualPrompt(Plugin):
         if self.experts and self.expert_start == "copy":
             prompt = nn.Parameter(self.experts[-1]["prompt"].detach().clone())
         key = nn.Parameter(first_values(self.key_init, (learner.backbone.width,), generator))
-        expert = nn.ParameterDict({"prompt": prompt, "key": key})
+        expert = PrefixValues(self._expert_at, {"prompt": prompt, "key": key})
         learner.register_plugin_module(self, f"expert{index}", expert)
         self.experts.append(expert)
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from clsuite.peft import LoRA, attach_pet, choose_blocks, transformer_blocks
 from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, check_range
-from clsuite.plugin.helpers import token_covariances
-
-Energy = Literal["code", "paper"]
+from clsuite.plugin.helpers import complement, free_directions, grown, lessened, token_covariances
 
 
 class InfLoRA(Plugin):
@@ -69,7 +67,7 @@ class InfLoRA(Plugin):
         self,
         rank: int = 10,
         energy: float = 0.95,
-        criterion: Energy = "code",
+        criterion: Literal["code", "paper"] = "code",
         blocks: str = "all",
         retain: bool = True,
         augmented: bool = False,
@@ -130,71 +128,3 @@ class InfLoRA(Plugin):
         """Bytes of the branch, whose A counts once, and of the bases."""
         branch = sum(values.numel() * values.element_size() for values in self.branch.parameters())
         return {"modules": branch, "statistics": sum(4 * basis.numel() for basis in self._bases)}
-
-
-def free_directions(moment: Tensor, basis: Tensor, free: bool, rank: int) -> Tensor:
-    """Orthonormal rows ``[rank, d]``: the main directions of a second moment that the space allows.
-
-    Args:
-        moment: ``[d, d]``.
-        basis: Orthonormal columns ``[d, k]``: of the directions in use or, with `free`, of those that are not.
-        free: What the basis is of.
-        rank: Number of rows; those for which no direction is left are zero.
-    """
-    exact = orthonormal(basis)
-    allowed = exact @ exact.T if free else torch.eye(len(exact), dtype=torch.float64) - exact @ exact.T
-    left = torch.linalg.svd(allowed @ moment).U[:, :rank]
-    rows = (allowed @ left).T
-    return torch.where(rows.norm(dim=1, keepdim=True) > 0.999, rows, 0.0).float()
-
-
-def grown(moment: Tensor, basis: Tensor, least: float, criterion: Energy) -> Tensor:
-    """A basis of used directions, with more of them until it keeps a share of the energy of a second moment."""
-    used = orthonormal(basis)
-    rest = moment - used @ (used.T @ moment)
-    if criterion == "paper":
-        rest = rest - (rest @ used) @ used.T
-    left, values, _ = torch.linalg.svd(rest)
-    total, energies = energies_of(moment, values, criterion)
-    kept = (total - energies.sum()) / total + (energies.cumsum(0) - energies) / total  # before each direction
-    number = int((kept < least).sum()) if basis.shape[1] else max(1, int((kept + energies / total < least).sum()))
-    return torch.cat([used, left[:, : min(number, len(basis) - basis.shape[1])]], dim=1).float()
-
-
-def lessened(moment: Tensor, basis: Tensor, least: float, criterion: Energy) -> Tensor:
-    """A basis of free directions, without those that hold more than the other share of a second moment's energy."""
-    free = orthonormal(basis)
-    inside = free @ (free.T @ moment)
-    if criterion == "paper":
-        inside = (inside @ free) @ free.T
-    left, values, _ = torch.linalg.svd(inside)
-    total, energies = energies_of(moment, values, criterion)
-    held = energies.flip(0).cumsum(0).flip(0) / total  # by each direction and those behind it
-    number = min(int((held >= 1 - least).sum()), basis.shape[1])
-    taken = left[:, :number]
-    remaining: Tensor = torch.linalg.svd(free - taken @ (taken.T @ free), full_matrices=False).U
-    return remaining[:, : basis.shape[1] - number].float()
-
-
-def orthonormal(basis: Tensor) -> Tensor:
-    """The space of a stored basis ``[d, k]`` in double precision, since small energies lie beside large ones."""
-    return torch.linalg.qr(basis.double()).Q  # type: ignore[no-any-return]
-
-
-def complement(basis: Tensor) -> Tensor:
-    """An orthonormal basis of the directions that a basis ``[d, k]`` lacks."""
-    left: Tensor = torch.linalg.svd(basis.double()).U
-    return left[:, basis.shape[1] :].float()
-
-
-def energies_of(moment: Tensor, values: Tensor, criterion: Energy) -> tuple[Tensor, Tensor]:
-    """The whole energy of a second moment, and that of each of some singular values of a part of it.
-
-    Args:
-        moment: Symmetric, ``[d, d]``.
-        values: Of a part of it, ``[d]``.
-        criterion: Whether an energy is the square of a singular value, or of one of the inputs, which is the value.
-    """
-    if criterion == "code":
-        return moment.square().sum(), values.square()
-    return moment.trace(), values

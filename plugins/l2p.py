@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clsuite.peft import PetKind, Prompt, Route, RoutedByQuery, attach_pet, first_values
+from clsuite.peft import PetKind, Prompt, PromptKeys, Route, RoutedByQuery, attach_pet, first_values
 from clsuite.plugin import Batch, Learner, Plugin, Scenario, Step, Task, Traits, UserError, check_range, fill_defaults
 
 
@@ -138,7 +138,7 @@ class L2P(Plugin):
         if isinstance(self.module, Prompt):
             self.module.pooled = self.head_input == "prompts"
         keys = first_values(self.key_init, (self.pool, learner.backbone.width), build["generator"])
-        self.keys = nn.ParameterDict({"key": nn.Parameter(keys)})
+        self.keys = PromptKeys({"key": nn.Parameter(keys)})
         learner.register_plugin_module(self, "keys", self.keys)
         self._routed = RoutedByQuery(learner, [self.module], self._route, self.query)
 

@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "lae": {"blocks": "all", "frozen_epochs": 0, "decay": 0.9},
     "icarl": {"capacity": 18},
     "inflora": {"rank": 2},
+    "keeplora": {"rank": 2},
     "kfpf": {"steps": 5, "alpha": 0.5},
     "moder": {"epochs": 2},
     "moe_adapters": {"experts": 3, "size": 4, "code": 8, "code_steps": 5},
@@ -39,10 +40,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "sema": {"size": 4, "code": 8, "threshold": 1.0, "descriptor_epochs": 2},
     "selective_lora": {"rank": 2, "free_epochs": 0},
     "slca": {"samples": 16},
+    "sparse_memory": {"slots": 20, "keys": 12, "heads": 2, "reads": 3, "key_size": 8},
     "ssiat": {"size": 4, "samples": 16},
     "saft": {"share": 0.01, "rescore": "task"},
     "tail": {"size": 2},
     "tuna": {"size": 4, "samples": 16, "align_epochs": 3, "orthogonality": 0.1},
+    "vpt_nsp2": {"eta": 1.0, "normalize": False},
     "zscl": {"reference_batch": 8, "ensemble_every": 2},
 }
 
@@ -52,3 +55,6 @@ NEEDS: dict[str, dict[str, Any]] = {
     "tuna": {"head": "cosine"},
 }
 """What methods refuse to learn without, of the training that their traits say."""
+
+BEHIND: dict[str, dict[str, dict[str, Any]]] = {"pgp": {"pet": {"kind": "prompt", "size": 2}}}
+"""Plugins that work on the parameters of another one, and what they stand behind in tests."""

@@ -45,9 +45,10 @@ SMALLER = {
     "dual_prompt": "dual_prompt(general_blocks='0', expert_blocks='1')",
     "coda_prompt": "coda_prompt(blocks='all')",
     "hide": "hide(blocks='all')",
+    "pgp": "pet(kind='prompt')+pgp",
 }
 """Arguments that suit a stream of 1,257 images (a 10,000-square system takes longer to solve than all of it) and the
-bundled backbone, which has two blocks."""
+bundled backbone, which has two blocks, and what a method stands behind."""
 
 COSINE = frozenset({"duct", "ssiat", "tuna"})
 """Methods that refuse to learn without a cosine head."""

@@ -21,8 +21,11 @@ from clsuite.peft.mixture import AdapterMixture, Expert
 from clsuite.peft.orthonormal_lora import SharedLoRA, WeightedLoRA
 from clsuite.peft.partial_pass import first_blocks_once, left_after
 from clsuite.peft.prefix import GivenPrefix, Prefix
+from clsuite.peft.product_memory import ProductMemory
 from clsuite.peft.prompt import Prompt, PromptInit, first_values
+from clsuite.peft.prompt_moments import PromptMoments, prompt_moments
 from clsuite.peft.query import FrozenQuery, RoutedByQuery
+from clsuite.peft.reads import PrefixValues, PromptKeys, Read, reads_of
 from clsuite.peft.route import MixedRoute, Route
 from clsuite.peft.routed_experts import ExpertMixture, RoutedExperts
 from clsuite.peft.ssf import SSF
@@ -50,8 +53,13 @@ __all__ = [
     "MixedRoute",
     "PetKind",
     "Prefix",
+    "PrefixValues",
+    "ProductMemory",
     "Prompt",
     "PromptInit",
+    "PromptKeys",
+    "PromptMoments",
+    "Read",
     "Route",
     "RoutedByQuery",
     "RoutedExperts",
@@ -70,5 +78,7 @@ __all__ = [
     "left_after",
     "nearest_domain",
     "only",
+    "prompt_moments",
+    "reads_of",
     "transformer_blocks",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from clsuite.errors import UserError, did_you_mean
 from clsuite.peft.base import PET
 from clsuite.peft.blocks import transformer_blocks
-from clsuite.peft.compat.views import projection_weights
+from clsuite.peft.compat.views import projection_gradients, projection_weights
 from clsuite.peft.route import Route
 
 TARGETS = ("q", "k", "v", "proj", "fc1", "fc2")
@@ -134,6 +134,18 @@ class LoRA(PET):
         parts = ((name, part) for name, part in self.parts.items() if isinstance(part, LowRank))
         return {name: part.delta().detach() for name, part in parts}
 
+    def adapted_weights(self, model: nn.Module, gradients: bool = False) -> dict[str, Tensor]:
+        """The network's weights ``[outputs, inputs]`` that it adapts, or their gradients, by name of the part."""
+        found, thirds = transformer_blocks(model), projection_gradients if gradients else projection_weights
+        named: dict[str, Any] = {}
+        for number in self._blocks:
+            for target in self.targets:
+                weight = None if target in SLICES else _projection(found[number], target).weight
+                whole = weight.grad if gradients and weight is not None else weight
+                named[f"{number}_{target}"] = thirds(found[number].attn)[SLICES[target]] if weight is None else whole
+        return named
+
+    @torch.no_grad()
     def merge(self, model: nn.Module, sign: float = 1.0) -> None:
         """Add the low-rank matrices to the network's weights (with `sign` -1, subtract them again)."""
         self.add_to(model, {name: sign * matrix for name, matrix in self.matrices().items()})

@@ -16,6 +16,7 @@ from clsuite.peft.blocks import transformer_blocks
 from clsuite.peft.compat.packed import PackedAttention
 from clsuite.peft.compat.views import Instead, override_attention
 from clsuite.peft.prompt import PromptInit, first_values
+from clsuite.peft.reads import Read
 from clsuite.peft.route import Route
 
 
@@ -97,6 +98,10 @@ class Prefix(PET):
             _check(found[number].attn)
             width = found[number].attn.qkv.out_features // 3
             self.parts[str(number)] = KeyValues(width, length, generator, entries, init, learn_scale=not joint)
+
+    def reads(self) -> list[Read]:
+        """The keys are read by the queries of their block."""
+        return [Read(f"parts.{number}.keys", (), "queries", number) for number in self._blocks]
 
     def attach(self, model: nn.Module) -> None:
         """Replace the attention of each selected block by one with a prefix."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from clsuite.errors import UserError
 from clsuite.peft.base import PET
 from clsuite.peft.blocks import final_norm, transformer_blocks
+from clsuite.peft.reads import Read
 
 PromptInit = Literal["unit", "small", "xavier", "linear", "zeros"]
 
@@ -79,6 +80,10 @@ class Prompt(PET):
     def replaces_features(self) -> bool:
         """Whether the mean of the tokens is the feature of an image."""
         return self.pooled
+
+    def reads(self) -> list[Read]:
+        """The tokens are among those that their block is given."""
+        return [Read("tokens", (place,), "block", number) for place, number in enumerate(self._blocks)]
 
     def attach(self, model: nn.Module) -> None:
         """Insert the tokens before the selected blocks, and remove them after the last block."""

@@ -10,6 +10,8 @@
 * Analytic classifiers: `AnalyticPlugin` (statistics of frozen features) and its kinds `RidgePlugin`,
   `RandomLayerPlugin` (recursive least squares) and `DiscriminantPlugin` (LDA); what they keep, `FeatureSums`,
   `Regression`, `Discriminant`; projections `RandomProjection`, `FourierFeatures`; `solve_ridge`.
+* Spaces of directions (`clsuite.learner.subspaces`): `grown` and `lessened` (GPM, DualGPM), `free_directions`,
+  `complement`, `main_directions`, `null_space`; `without` and `within` (the parts of an update outside and inside).
 * Classifier alignment: `ClassGaussians` (statistics of classes, and features drawn from them), `align_head` with
   `AlignmentSettings` (the head trained on these), its logits `plain_logits`, `task_normalized` and `scaled_cosine`,
   `nearness` (means of older classes nearer to zero), `head_values` (for `WeightSwap`), `check_alignable`.
@@ -52,6 +54,16 @@ if TYPE_CHECKING:
     from clsuite.learner.precision import full_precision, refuse_unscaled
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
+    from clsuite.learner.subspaces import (
+        complement,
+        free_directions,
+        grown,
+        lessened,
+        main_directions,
+        null_space,
+        within,
+        without,
+    )
     from clsuite.learner.task_identity import TaskIdentity
     from clsuite.learner.token_covariances import token_covariances
     from clsuite.learner.transport import entropic_transport
@@ -84,15 +96,21 @@ __all__ = [
     "check_alignable",
     "check_trained",
     "clip_of",
+    "complement",
     "compute_features",
     "cosface_loss",
     "distillation",
     "entropic_transport",
+    "free_directions",
     "full_precision",
+    "grown",
     "head_values",
+    "lessened",
+    "main_directions",
     "mean_of",
     "multi_step",
     "nearness",
+    "null_space",
     "one_against_rest",
     "plain_logits",
     "random_tokens",
@@ -111,6 +129,8 @@ __all__ = [
     "token_covariances",
     "top_share",
     "weights_of",
+    "within",
+    "without",
 ]
 
 LAZY = {
@@ -133,6 +153,14 @@ LAZY = {
     "PretrainedState": "clsuite.learner.weight_swap",
     "TakenRows": "clsuite.data.taken",
     "TaskIdentity": "clsuite.learner.task_identity",
+    "complement": "clsuite.learner.subspaces",
+    "free_directions": "clsuite.learner.subspaces",
+    "grown": "clsuite.learner.subspaces",
+    "lessened": "clsuite.learner.subspaces",
+    "main_directions": "clsuite.learner.subspaces",
+    "null_space": "clsuite.learner.subspaces",
+    "within": "clsuite.learner.subspaces",
+    "without": "clsuite.learner.subspaces",
     "WeightSwap": "clsuite.learner.weight_swap",
     "align_head": "clsuite.learner.alignment",
     "check_alignable": "clsuite.learner.alignment",

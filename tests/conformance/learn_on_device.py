@@ -19,7 +19,7 @@ from typing import Any
 import lightning as L
 import torch
 from every_hook import EveryHook
-from small_methods import SMALL
+from small_methods import BEHIND, SMALL
 
 from clsuite.conformance.fixtures import make_backbone, make_scenario
 from clsuite.conformance.plugin_under_test import Subject, subject_of
@@ -111,10 +111,10 @@ def learned(stream: Stream) -> dict[str, Any]:
 
 
 def method(name: str) -> dict[str, Any]:
-    one = subject(name)
+    one, first = subject(name), [subject(other, **given) for other, given in BEHIND.get(name, {}).items()]
     kinds = one.cls.traits.scenarios
     kind = "class_incremental" if "class_incremental" in kinds else kinds[0]
-    return learned(make_stream([one], kind, **FEWER.get(name, {})))
+    return learned(make_stream([*first, one], kind, **FEWER.get(name, {})))
 
 
 def mistake(cls: type[Plugin]) -> dict[str, Any]:

@@ -31,9 +31,24 @@ def source_of(name: str) -> PluginSource:
     return find_plugin(name)[1]
 
 
-ALONE = sorted(name for name in catalog() if "clip" not in source_of(name).traits.requires)
-"""Registered plugins that a ViT suffices for."""
-LOCAL = {"ease", "s_pet", "lae", "l2p", "dual_prompt", "coda_prompt", "inflora", "sd_lora", "cl_lora"}
+ALONE = sorted(
+    name for name in catalog() if "clip" not in source_of(name).traits.requires and not source_of(name).traits.works_on
+)
+"""Registered plugins that a ViT suffices for, and that need no other one."""
+LOCAL = {
+    "ici",
+    "sparse_memory",
+    "vpt_nsp2",
+    "ease",
+    "s_pet",
+    "lae",
+    "l2p",
+    "dual_prompt",
+    "coda_prompt",
+    "inflora",
+    "sd_lora",
+    "cl_lora",
+}
 """Plugins whose papers train with the current task's cross-entropy alone."""
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from small_methods import SMALL
+from small_methods import BEHIND, SMALL
 
 from clsuite.conformance import check_method
 from clsuite.conformance.plugin_under_test import Subject, subject_of
@@ -60,7 +60,8 @@ def subject(name: str, arguments: dict[str, Any]) -> Subject:
 
 @pytest.mark.parametrize("name", sorted(catalog()))
 def test_registered_plugins_conform(name: str) -> None:
-    report = check_method([subject(name, SMALL.get(name, {}))], training=FEWER.get(name, {}))
+    plugins = {**BEHIND.get(name, {}), name: SMALL.get(name, {})}
+    report = check_method([subject(*one) for one in plugins.items()], training=FEWER.get(name, {}))
     assert not report.findings, "\n".join(map(str, report.findings))
     made = {outcome.check for outcome in report.outcomes if not outcome.skipped}
     assert {"trains", "deterministic", "resumes", "saves", "memory", "prediction"} <= made

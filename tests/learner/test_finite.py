@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_methods import SMALL
+from small_methods import BEHIND, SMALL
 from torch import Tensor
 
 from clsuite.data.batch import Batch
@@ -75,7 +75,8 @@ def test_no_method_makes_a_number_of_nan(make_stream: Any, name: str) -> None:
     assert info.source is not None
     if "clip" in info.source.traits.requires:
         return
-    stream = make_stream(load_class(info)(**SMALL.get(name, {})), Breaks())
+    first = [load_class(catalog()[other])(**given) for other, given in BEHIND.get(name, {}).items()]
+    stream = make_stream(*first, load_class(info)(**SMALL.get(name, {})), Breaks())
     with pytest.raises(UserError):
         stream.run()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_task_checkpoint import bits, interrupted
+from interruptions import bits, interrupted
 from torch import Tensor, nn
 
 from clsuite.backbones.vit import Backbone

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_task_checkpoint import bits, interrupted
+from interruptions import bits, interrupted
 from torch import Tensor
 from torch.nn import functional as F
 

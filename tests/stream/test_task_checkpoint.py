@@ -6,9 +6,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
-from small_methods import NEEDS, SMALL
+from interruptions import AT_ONCE, StoppedError, Stops, bits, interrupted
+from small_methods import BEHIND, NEEDS, SMALL
 
 from clsuite.errors import InputWarning
 from clsuite.plugin import Plugin
@@ -20,8 +20,6 @@ from clsuite.stream.task_checkpoint import task_path
 from clsuite.stream.within_task_spec import EvaluationSpec
 from clsuite_plugins.finetune import Finetune
 
-AT_ONCE = 1e-9
-"""Minutes that have always passed."""
 METHODS = ("finetune", "replay", "der", "lae", "ewc", "pet")
 """Those that bring state of each kind; `pet` is LoRA there."""
 QUICK = ("der", "lae")
@@ -31,50 +29,9 @@ UNTRAINED = ("zero_shot",)
 ARGUMENTS = {**SMALL, "pet": {"kind": "lora"}, "replay": {"capacity": 12}}
 
 
-class StoppedError(Exception):
-    """Ends a training."""
-
-
-class Stops(L.Callback):
-    """Ends a training before a step of a task; counts the steps of each task."""
-
-    def __init__(self, task: int = -1, step: int = -1) -> None:
-        self.task, self.step = task, step
-        self.steps: dict[int, int] = {}
-
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        if (pl_module.task.index, trainer.global_step) == (self.task, self.step):
-            raise StoppedError
-        self.steps[pl_module.task.index] = self.steps.get(pl_module.task.index, 0) + 1
-
-
 def plugins(name: str) -> list[Plugin]:
-    return [load_class(catalog()[name])(**ARGUMENTS.get(name, {}))]
-
-
-def bits(stream: Stream) -> list[Any]:
-    """All that a run ends with."""
-    tasks = [entry.model_dump(exclude={"train_seconds", "eval_seconds"}) for entry in stream.tasks]
-    curves = stream.curves.curves()
-    return [
-        stream.matrix.counts(), tasks, {name: curve.value.tolist() for name, curve in curves.items()},
-        stream.within_task.entry() if stream.within_task else None,
-        {name: value.tolist() for name, value in stream.learner.state_dict().items()},
-    ]  # fmt: skip
-
-
-def interrupted(make: Any, path: Path, task: int, step: int, method: Any, **training: Any) -> Stream:
-    """A stream that was interrupted before a step of a task, and the one that took it up, which has ended."""
-    first = make(*method(), checkpoint=path, **training)
-    first.checkpoint_minutes, first.observers = AT_ONCE, [Stops(task, step)]
-    with pytest.raises(StoppedError):
-        first.run()
-    assert task_path(path).exists()
-    again: Stream = make(*method(), checkpoint=path, **training)
-    again.checkpoint_minutes, again.observers = AT_ONCE, [Stops()]
-    again.run()
-    assert not task_path(path).exists()
-    return again
+    first = [load_class(catalog()[other])(**arguments) for other, arguments in BEHIND.get(name, {}).items()]
+    return [*first, load_class(catalog()[name])(**ARGUMENTS.get(name, {}))]
 
 
 @pytest.mark.parametrize(

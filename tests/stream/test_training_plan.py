@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from every_hook import EveryHook
-from test_task_checkpoint import AT_ONCE, StoppedError, bits
+from interruptions import AT_ONCE, StoppedError, bits
 from torch import Tensor
 
 from clsuite.errors import UserError

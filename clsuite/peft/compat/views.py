@@ -90,6 +90,13 @@ def projection_weights(attention: Any) -> Sequence[Tensor]:
     return tuple(attention.qkv.weight.chunk(3))
 
 
+def projection_gradients(attention: Any) -> Sequence[Tensor]:
+    """The gradients of `projection_weights`, after a backward pass in which they were trainable."""
+    if isinstance(attention.qkv, SeparateQkv):
+        return [part.weight.grad for part in attention.qkv.parts]  # type: ignore[misc]
+    return tuple(attention.qkv.weight.grad.chunk(3))
+
+
 def projection_biases(attention: Any) -> Sequence[Tensor | None]:
     """The biases of queries, keys and values ``[width]``, None if there are none; they can be modified."""
     if isinstance(attention.qkv, SeparateQkv):
