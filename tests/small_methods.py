@@ -6,6 +6,7 @@ from typing import Any
 
 SMALL: dict[str, dict[str, Any]] = {
     "aper": {"size": 4},
+    "bic": {"capacity": 18, "steps": 5},
     "block_expansion": {"blocks": 1},
     "cl_lora": {"rank": 2},
     "classifier_alignment": {"samples": 16},
@@ -13,6 +14,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "dual_prompt": {"general_length": 2, "expert_length": 2, "general_blocks": "0", "expert_blocks": "1"},
     "ease": {"size": 4},
     "first_session": {"size": 4},
+    "foster": {"capacity": 18},
     "fpf": {"steps": 5},
     "hide": {"blocks": "all", "centroids": 2, "samples": 16, "epochs": 2, "task_samples": 16, "task_epochs": 5},
     "l2p": {"size": 2, "pool": 4, "top_k": 2},
@@ -20,6 +22,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "icarl": {"capacity": 18},
     "inflora": {"rank": 2},
     "kfpf": {"steps": 5, "alpha": 0.5},
+    "lucir": {"capacity": 18},
+    "mir": {"capacity": 18, "batch_size": 2, "candidates": 6},
     "moder": {"epochs": 2},
     "moe_adapters": {"experts": 3, "size": 4, "code": 8, "code_steps": 5},
     "mos": {"size": 4, "samples": 16, "align_epochs": 3},
@@ -32,11 +36,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "ssiat": {"size": 4, "samples": 16},
     "saft": {"share": 0.01, "rescore": "task"},
     "tuna": {"size": 4, "samples": 16, "align_epochs": 3, "orthogonality": 0.1},
+    "wa": {"capacity": 18},
     "zscl": {"reference_batch": 8, "ensemble_every": 2},
 }
 
 NEEDS: dict[str, dict[str, Any]] = {
     "duct": {"head": "cosine"},
+    "lucir": {"head": "cosine"},
     "ssiat": {"head": "cosine"},
     "tuna": {"head": "cosine"},
 }

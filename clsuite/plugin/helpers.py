@@ -10,7 +10,10 @@
 * Classifier alignment: `ClassGaussians` (statistics of classes, and features drawn from them), `align_head` with
   `AlignmentSettings` (the head trained on these), its logits `plain_logits`, `task_normalized` and `scaled_cosine`,
   `nearness` (means of older classes nearer to zero), `head_values` (for `WeightSwap`), `check_alignable`.
-* Losses: `cosface_loss` (a margin for the true class), `self_contrast` (HiDe-Prompt, MOS), `one_against_rest`
+* Rehearsal: `DistillingRehearsal` (exemplars among a task's images, and the model from before the task), `OldModel`
+  (the answers of that model), `evaluating` (all modules in evaluation mode for a while), `head_weights`.
+* Losses: `step_loss` (the benchmark's, of other logits), `cosface_loss` (a margin for the true class),
+  `self_contrast` (HiDe-Prompt, MOS), `one_against_rest`
   (logistic), `distillation`.
 * Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
 * CLIP: `clip_of`, `ClassTexts`, `reference_images`, `reference_texts` (beside the stream), `random_tokens`.
@@ -40,9 +43,11 @@ if TYPE_CHECKING:
         task_normalized,
     )
     from clsuite.learner.class_gaussians import ClassGaussians
+    from clsuite.learner.distilling import DistillingRehearsal, Mix, head_weights
     from clsuite.learner.features import FeatureStore, compute_features
     from clsuite.learner.loss import distillation, one_against_rest, self_contrast
-    from clsuite.learner.margins import cosface_loss
+    from clsuite.learner.margins import cosface_loss, step_loss
+    from clsuite.learner.old_model import OldModel, evaluating
     from clsuite.learner.precision import full_precision, refuse_unscaled
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
@@ -59,8 +64,11 @@ __all__ = [
     "BatchLoader",
     "ClassGaussians",
     "ClassTexts",
+    "DistillingRehearsal",
     "FeatureStore",
+    "Mix",
     "Moment",
+    "OldModel",
     "PretrainedState",
     "TakenRows",
     "TaskIdentity",
@@ -73,8 +81,10 @@ __all__ = [
     "cosface_loss",
     "distillation",
     "entropic_transport",
+    "evaluating",
     "full_precision",
     "head_values",
+    "head_weights",
     "mean_of",
     "multi_step",
     "nearness",
@@ -89,6 +99,7 @@ __all__ = [
     "self_contrast",
     "set_weights",
     "statistics_of",
+    "step_loss",
     "task_normalized",
     "task_vector",
     "tensor_bytes",
@@ -98,6 +109,12 @@ __all__ = [
 ]
 
 LAZY = {
+    "step_loss": "clsuite.learner.margins",
+    "head_weights": "clsuite.learner.distilling",
+    "evaluating": "clsuite.learner.old_model",
+    "OldModel": "clsuite.learner.old_model",
+    "Mix": "clsuite.learner.distilling",
+    "DistillingRehearsal": "clsuite.learner.distilling",
     "AlignmentSettings": "clsuite.learner.alignment",
     "BatchLoader": "clsuite.data.batch",
     "ClassGaussians": "clsuite.learner.class_gaussians",

@@ -105,7 +105,16 @@ class RehearsalPlugin(Plugin):
         number = batch.own if number is None else number
         if not len(self.buffer) or not number:
             return batch
-        chosen, buffer = self.buffer.sample_indices(number, self.draws), self.buffer
+        return self.extend_by(batch, self.buffer.sample_indices(number, self.draws))
+
+    def extend_by(self, batch: Batch, chosen: Tensor) -> Batch:
+        """Append given exemplars to a batch; stored logits are in the column ``logits``.
+
+        Args:
+            batch: The batch.
+            chosen: Their positions in the buffer.
+        """
+        buffer = self.buffer
         images, labels, indices = buffer.images[chosen], buffer.labels[chosen], buffer.indices[chosen]
         return batch.extended(images, labels, indices, **buffer.columns_of(chosen))
 
