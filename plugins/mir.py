@@ -1,4 +1,4 @@
-"""Maximally interfered retrieval (ER-MIR)."""
+"""Maximal interfered retrieval (ER-MIR)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Policy = Literal["reservoir", "class_balanced"]
 class MIR(RehearsalPlugin):
     """Replays those exemplars whose loss the next step, taken without exemplars, would raise most.
 
-    Aljundi et al., "Online continual learning with maximally interfered retrieval" (NeurIPS 2019), algorithm 1. Some
+    Aljundi et al., "Online continual learning with maximal interfered retrieval" (NeurIPS 2019), algorithm 1. Some
     exemplars are drawn as candidates. A virtual step of plain gradient descent on the batch's own samples follows:
     ``theta_v = theta - lr * gradient``. The candidates with the largest ``loss(theta_v) - loss(theta)`` are added to
     the batch, and the weights are as before. With as many candidates as are rehearsed, this is `replay`.

@@ -16,6 +16,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "first_session": {"size": 4},
     "foster": {"capacity": 18},
     "fpf": {"steps": 5},
+    "gss": {"capacity": 12, "comparisons": 2, "gradients": "head"},
     "hide": {"blocks": "all", "centroids": 2, "samples": 16, "epochs": 2, "task_samples": 16, "task_epochs": 5},
     "l2p": {"size": 2, "pool": 4, "top_k": 2},
     "lae": {"blocks": "all", "frozen_epochs": 0, "decay": 0.9},

@@ -132,6 +132,20 @@ class RehearsalPlugin(Plugin):
         learner.gradient_samples += len(chosen)
         return chosen, learner.rehearse(self.buffer.batch(chosen, with_images=not learner.uses_cached_features))
 
+    def first_seen(self, batch: Batch) -> Tensor:
+        """Mark the batch's own samples as seen in this task.
+
+        Args:
+            batch: A training batch; exemplars that plugins have appended are left out.
+
+        Returns:
+            Which of its samples were not marked before, bool ``[B]`` on the CPU.
+        """
+        host = batch.host
+        new = ~host.replayed & ~self._added[host.indices]
+        self._added[host.indices[new]] = True
+        return new
+
     def add_step(self, learner: Learner, step: Step, again: bool = False) -> None:
         """Offer the samples of a training step to the buffer, with their current logits if logits are stored.
 
@@ -143,13 +157,10 @@ class RehearsalPlugin(Plugin):
             again: Also offer samples that were already offered in this task, each time with other logits.
         """
         host = step.batch.host
-        indices, new = host.indices, ~host.replayed
-        if not again:
-            new &= ~self._added[indices]
-        indices, labels, logits = indices[new], host.labels[new], None
+        new = self.first_seen(step.batch) if not again else ~host.replayed
+        indices, labels, logits = host.indices[new], host.labels[new], None
         if not len(indices):
             return
-        self._added[indices] = True
         if self._with_logits:
             current = step.logits.detach()[moved(new.nonzero().flatten(), step.logits.device)].float()
             logits = current.new_full((len(indices), len(learner.scenario.classes)), float("nan"))

@@ -1,4 +1,4 @@
-"""ER-ACE and MIR: which classes compete for whom, and which exemplars are replayed."""
+"""ER-ACE, ER-AML, MIR and GSS: which classes compete for whom, and which exemplars are replayed or kept."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from clsuite.learner.learner import Learner, Step
 from clsuite.plugin import Batch, Plugin
 from clsuite.scenarios import Scenario
 from clsuite_plugins.er_ace import ERACE
+from clsuite_plugins.er_aml import ERAML
+from clsuite_plugins.gss import GSS
 from clsuite_plugins.linear_probe import LinearProbe
 from clsuite_plugins.mir import MIR
 from clsuite_plugins.replay import Replay
@@ -166,3 +168,111 @@ def test_mir_works_on_features_that_are_looked_up(make_stream: Any, scenario: Sc
     stream = make_stream(LinearProbe(), MIR(capacity=20, batch_size=3, candidates=9), on=scenario.first(2))
     stream.run()
     assert stream.learner.uses_cached_features
+
+
+# -- ER-AML -------------------------------------------------------------------------------------------------------
+
+
+def test_er_aml_contrasts_by_hand() -> None:
+    plugin = ERAML(temperature=0.2, base=0.1)
+    anchors, drawn = (
+        torch.tensor([[2.0, 0.0], [0.0, 1.0]]),
+        torch.tensor([[1.0, 0.0], [0.0, 3.0], [3.0, 4.0], [4.0, 3.0]]),
+    )
+    labels, drawn_labels = torch.tensor([0, 1]), torch.tensor([0, 1, 1, 0])
+    terms = []
+    for similar, positive in (([1.0, 0.0, 0.6, 0.8], [0, 3]), ([0.0, 1.0, 0.8, 0.6], [1, 2])):
+        powers = torch.tensor(similar).div(0.2).exp()
+        terms.append(-2 * (powers / powers.sum()).log()[positive].mean())
+    measured = plugin.contrast(anchors, labels, drawn, drawn_labels)
+    torch.testing.assert_close(measured, torch.stack(terms).mean())
+
+
+def test_er_aml_draws_positives_and_negatives_among_the_batchs_classes(make_stream: Any, scenario: Scenario) -> None:
+    plugin, drawn = ERAML(capacity=20), list[tuple[list[int], list[int], set[int]]]()
+    contrast, batches = plugin.contrast, list[set[int]]()
+
+    def spy(anchors: Tensor, labels: Tensor, features: Tensor, drawn_labels: Tensor) -> Tensor:
+        drawn.append((labels.tolist(), drawn_labels.tolist(), batches[-1]))
+        return contrast(anchors, labels, features, drawn_labels)
+
+    class Look(Plugin):
+        def transform_batch(self, learner: Learner, batch: Batch) -> Batch:
+            batches.append(set(batch.labels.tolist()))
+            return batch
+
+    plugin.contrast = spy  # type: ignore[method-assign]
+    stream = make_stream(Look(), plugin, on=scenario.first(2), batch_size=4)
+    stream.run()
+    assert len(drawn) > 4
+    for labels, both, present in drawn:
+        assert both[: len(labels)] == labels
+        assert all(one != other for one, other in zip(labels, both[len(labels) :], strict=True))
+        assert set(both) <= present
+    passed = [
+        sum(2 * len(labels) for labels, _, present in drawn if (max(present) < 2) == first) for first in (True, False)
+    ]
+    rows = [len(task.train) for task in scenario.tasks[:2]]  # and as many exemplars, but none at the first step
+    expected = [2 * rows[0] - 4 + passed[0], 2 * rows[1] + passed[1]]
+    assert [task.gradient_samples for task in stream.tasks] == expected
+
+
+# -- GSS ----------------------------------------------------------------------------------------------------------
+
+
+def begun(plugin: Any, make_stream: Any, scenario: Scenario) -> tuple[Learner, Tensor, Tensor]:
+    """A learner in its first task with six exemplars, and labels and rows of six other samples."""
+    learner: Learner = make_stream(plugin, head_init=0.1).learner
+    learner.start(scenario)
+    learner.begin_task(scenario.tasks[0])
+    rows = torch.from_numpy(scenario.tasks[0].train)
+    labels = learner.labels_of(rows.numpy())
+    plugin.buffer.put(torch.arange(6), learner.images_of, labels[:6], rows[:6], torch.full((6,), 0.5))
+    return learner, labels[6:12], rows[6:12]
+
+
+@pytest.mark.parametrize("gradients", ["all", "head"])
+def test_gss_scores_by_the_largest_cosine_of_gradients(gradients: Any, make_stream: Any, scenario: Scenario) -> None:
+    plugin = GSS(capacity=6, comparisons=6, gradients=gradients)
+    learner, labels, rows = begun(plugin, make_stream, scenario)
+    values = list((learner if gradients == "all" else learner.head).parameters())
+
+    def direction(image: Tensor, label: Tensor) -> Tensor:
+        loss = F.cross_entropy(learner(learner.backbone.normalize(image[None])), label[None])
+        return F.normalize(torch.cat([part.flatten() for part in torch.autograd.grad(loss, values)]), dim=0)
+
+    stored = [direction(*one) for one in zip(plugin.buffer.images, plugin.buffer.labels, strict=True)]
+    own = [direction(*one) for one in zip(learner.images_of(rows.numpy()), labels, strict=True)]
+    expected = [1 + max(float(one @ other) for other in stored) for one in own]
+    assert plugin.scores(learner, labels, rows).tolist() == pytest.approx(expected, abs=1e-4)
+    assert learner.gradient_samples == (12 if gradients == "all" else 0)
+    assert learner.training
+
+
+def test_gss_replaces_what_agrees_by_what_disagrees(make_stream: Any, scenario: Scenario) -> None:
+    """Agreeing samples never enter; of the others as many as the odds of both scores say, in the long run."""
+    plugin = GSS(capacity=6, comparisons=6, gradients="head")
+    learner, labels, rows = begun(plugin, make_stream, scenario)
+    plugin.buffer.keys[:] = torch.tensor([0.0, 1.0, 0.0, 3.0, 0.0, 0.0])
+    before = plugin.buffer.indices.clone()
+    plugin.scores = lambda learner, labels, indices: torch.full((len(labels),), 1.0).double()  # type: ignore
+    plugin._offer(learner, labels, rows)
+    assert torch.equal(plugin.buffer.indices, before)
+    plugin.scores = lambda learner, labels, indices: torch.full((len(labels),), 0.5).double()  # type: ignore
+    taken = [0, 0]
+    for _ in range(400):
+        plugin.buffer.put(torch.arange(6), learner.images_of, labels, before, torch.tensor([0.0, 1, 0, 3, 0, 0]))
+        plugin._offer(learner, labels[:1], rows[:1])
+        taken = [taken[n] + int(plugin.buffer.keys[place] == 0.5) for n, place in enumerate((1, 3))]
+        assert torch.equal(plugin.buffer.indices[[0, 2, 4, 5]], before[[0, 2, 4, 5]])
+    assert taken[0] / 400 == pytest.approx(0.25 * 1 / 1.5, abs=0.06)
+    assert taken[1] / 400 == pytest.approx(0.75 * 3 / 3.5, abs=0.08)
+
+
+def test_gss_fills_its_buffer_and_rehearses(make_stream: Any, scenario: Scenario) -> None:
+    plugin = GSS(capacity=10, comparisons=3, gradients="head")
+    stream = make_stream(plugin, on=scenario.first(2), epochs=2)
+    stream.run()
+    assert len(set(plugin.buffer.indices.tolist())) == 10
+    assert plugin.buffer.labels.max() >= 2
+    assert torch.equal(plugin.buffer.labels, stream.learner.labels_of(plugin.buffer.indices.numpy()))
