@@ -93,7 +93,7 @@ class FOSTER(DistillingRehearsal):
         head_weights(learner, "foster")
         super().on_stream_start(learner, scenario)
         width, classes = learner.backbone.width, len(scenario.classes)
-        self.joint, self.second = nn.Linear(2 * width, classes), nn.Linear(width, classes)
+        self.joint, self.second = (_zeros(size, classes) for size in (2 * width, width))
         for name, module in (("joint", self.joint), ("second", self.second)):
             learner.register_plugin_module(self, name, module.requires_grad_(False), role="features")
 
@@ -176,3 +176,11 @@ class FOSTER(DistillingRehearsal):
         self.boosted.forget()
         super().on_task_end(learner, task)
         self._old_bytes = max(self._old_bytes, both)
+
+
+def _zeros(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer of zeros; PyTorch's own values would be drawn from the global generator."""
+    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer

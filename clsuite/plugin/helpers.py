@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         task_normalized,
     )
     from clsuite.learner.class_gaussians import ClassGaussians
-    from clsuite.learner.distilling import DistillingRehearsal, Mix, head_weights
+    from clsuite.learner.distilling import DistillingRehearsal, head_weights
     from clsuite.learner.features import FeatureStore, compute_features
     from clsuite.learner.loss import distillation, one_against_rest, self_contrast
     from clsuite.learner.margins import cosface_loss, step_loss
@@ -66,7 +66,6 @@ __all__ = [
     "ClassTexts",
     "DistillingRehearsal",
     "FeatureStore",
-    "Mix",
     "Moment",
     "OldModel",
     "PretrainedState",
@@ -113,7 +112,6 @@ LAZY = {
     "head_weights": "clsuite.learner.distilling",
     "evaluating": "clsuite.learner.old_model",
     "OldModel": "clsuite.learner.old_model",
-    "Mix": "clsuite.learner.distilling",
     "DistillingRehearsal": "clsuite.learner.distilling",
     "AlignmentSettings": "clsuite.learner.alignment",
     "BatchLoader": "clsuite.data.batch",
