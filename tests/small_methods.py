@@ -7,6 +7,7 @@ from typing import Any
 SMALL: dict[str, dict[str, Any]] = {
     "acil": {"projection": 200},
     "aper": {"size": 4},
+    "bic": {"capacity": 18, "steps": 5},
     "block_expansion": {"blocks": 1},
     "cl_lora": {"rank": 2},
     "classifier_alignment": {"samples": 16},
@@ -19,6 +20,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "fly_cl": {"projection": 300, "least_ridge": 2},
     "fpf": {"steps": 5},
     "g_acil": {"projection": 60, "solver": "sums", "weights": "classes"},
+    "foster": {"capacity": 18},
+    "fpf": {"steps": 5},
+    "gss": {"capacity": 12, "comparisons": 2, "gradients": "head"},
     "hide": {"blocks": "all", "centroids": 2, "samples": 16, "epochs": 2, "task_samples": 16, "task_epochs": 5},
     "klda": {"projection": 60, "members": 2},
     "l2m": {"size": 2, "pool": 4},
@@ -28,6 +32,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "inflora": {"rank": 2},
     "keeplora": {"rank": 2},
     "kfpf": {"steps": 5, "alpha": 0.5},
+    "lucir": {"capacity": 18},
+    "mir": {"capacity": 18, "batch_size": 2, "candidates": 6},
     "moder": {"epochs": 2},
     "moe_adapters": {"experts": 3, "size": 4, "code": 8, "code_steps": 5},
     "moe_lora": {"rank": 4, "experts": 2},
@@ -46,11 +52,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "tail": {"size": 2},
     "tuna": {"size": 4, "samples": 16, "align_epochs": 3, "orthogonality": 0.1},
     "vpt_nsp2": {"eta": 1.0, "normalize": False},
+    "wa": {"capacity": 18},
     "zscl": {"reference_batch": 8, "ensemble_every": 2},
 }
 
 NEEDS: dict[str, dict[str, Any]] = {
     "duct": {"head": "cosine"},
+    "lucir": {"head": "cosine"},
     "ssiat": {"head": "cosine"},
     "tuna": {"head": "cosine"},
 }

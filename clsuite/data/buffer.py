@@ -159,7 +159,8 @@ class ExemplarBuffer:
         return self._columns["logits"][: self._size]
 
     @property
-    def _keys(self) -> Tensor:
+    def keys(self) -> Tensor:
+        """The keys by which exemplars were chosen, float64 ``[E]``."""
         return self._columns["keys"][: self._size]
 
     @property
@@ -206,7 +207,7 @@ class ExemplarBuffer:
             assert features is not None
             held_already = len(labels) - len(new)
             keys = herding_ranks(features, labels, self._most_of_a_class(labels[new]) + held_already)
-        keep = self._chosen(torch.cat([self.labels, labels[new]]), torch.cat([self._keys, keys[new]]))
+        keep = self._chosen(torch.cat([self.labels, labels[new]]), torch.cat([self.keys, keys[new]]))
         taken = new[keep[self._size :]]
         places = (~keep[: self._size]).nonzero().flatten()
         places = torch.cat([places, torch.arange(self._size, self._size + len(taken) - len(places))])
@@ -215,6 +216,20 @@ class ExemplarBuffer:
             pixels = images[taken] if isinstance(images, Tensor) else images(indices[taken].numpy())
             values = {"images": pixels, "labels": labels[taken], "indices": indices[taken], "logits": answers}
             self._write(places, {**values, "keys": keys[taken]})
+
+    def put(self, places: Tensor, images: Images, labels: Tensor, indices: Tensor, keys: Tensor) -> None:
+        """Store samples at given places, whatever the policy; methods that choose exemplars themselves use it.
+
+        Args:
+            places: Positions ``[N]``, of exemplars that are replaced, or the next free ones.
+            images: As of `add`.
+            labels: Stream labels ``[N]``.
+            indices: Indices into the table ``[N]``.
+            keys: What the method knows of each, such as a score ``[N]``.
+        """
+        pixels = images if isinstance(images, Tensor) else images(indices.numpy())
+        values = {"images": pixels, "labels": labels, "indices": indices, "logits": torch.zeros(len(labels), 0)}
+        self._write(places, {**values, "keys": keys.double()})
 
     def add_task(
         self, learner: Reader, task: TrainingData, generator: torch.Generator, features: Tensor | None = None

@@ -1,4 +1,4 @@
-"""The cross-entropy with a margin for the true class."""
+"""The benchmark's cross-entropy of other logits than the head's, and the one with a margin for the true class."""
 
 from __future__ import annotations
 
@@ -9,6 +9,23 @@ from clsuite.data.columns import TARGETS, WEIGHTS
 from clsuite.learner.learner import Learner
 from clsuite.learner.loss import classification_loss
 from clsuite.learner.step import Step
+
+
+def step_loss(learner: Learner, step: Step, logits: Tensor) -> Tensor:
+    """The benchmark's cross-entropy of a step, of given logits: its competing classes, weights, soft labels, smoothing.
+
+    Args:
+        learner: The learner, within a task.
+        step: The step.
+        logits: ``[B, C]`` in place of the step's own.
+
+    Returns:
+        A scalar.
+    """
+    assert learner.task is not None
+    labels, columns, options = step.batch.labels, step.batch.columns, learner.options
+    more = columns.get(WEIGHTS), columns.get(TARGETS), options.label_smoothing
+    return classification_loss(logits, labels, options.loss, learner.task.classes, *more)
 
 
 def cosface_loss(learner: Learner, step: Step, scale: float, margin: float) -> Tensor | None:
@@ -28,8 +45,4 @@ def cosface_loss(learner: Learner, step: Step, scale: float, margin: float) -> T
     """
     if not margin:
         return None
-    assert learner.task is not None
-    labels, columns = step.batch.labels, step.batch.columns
-    logits = step.logits - scale * margin * F.one_hot(labels, step.logits.shape[1])
-    more = columns.get(WEIGHTS), columns.get(TARGETS), learner.options.label_smoothing
-    return classification_loss(logits, labels, learner.options.loss, learner.task.classes, *more)
+    return step_loss(learner, step, step.logits - scale * margin * F.one_hot(step.batch.labels, step.logits.shape[1]))

@@ -26,7 +26,7 @@ CHECKS = {
     "check_one_of_each": "clsuite.data.buffer_policy",
 }
 """Functions that check arguments, and their modules, which need no torch."""
-BASES = {"RehearsalPlugin": check_capacity}
+BASES = {"RehearsalPlugin": check_capacity, "DistillingRehearsal": check_capacity}
 """Classes of clsuite whose constructors check arguments, with the function for this."""
 MOST_STEPS = 2000
 """Maximum number of statements and parts of expressions that are evaluated."""

@@ -15,7 +15,10 @@
 * Classifier alignment: `ClassGaussians` (statistics of classes, and features drawn from them), `align_head` with
   `AlignmentSettings` (the head trained on these), its logits `plain_logits`, `task_normalized` and `scaled_cosine`,
   `nearness` (means of older classes nearer to zero), `head_values` (for `WeightSwap`), `check_alignable`.
-* Losses: `cosface_loss` (a margin for the true class), `self_contrast` (HiDe-Prompt, MOS), `one_against_rest`
+* Rehearsal: `DistillingRehearsal` (exemplars among a task's images, and the model from before the task), `OldModel`
+  (the answers of that model), `evaluating` (all modules in evaluation mode for a while), `head_weights`.
+* Losses: `step_loss` (the benchmark's, of other logits), `cosface_loss` (a margin for the true class),
+  `self_contrast` (HiDe-Prompt, MOS), `one_against_rest`
   (logistic), `distillation`.
 * Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
 * CLIP: `clip_of`, `ClassTexts`, `reference_images`, `reference_texts` (beside the stream), `random_tokens`.
@@ -48,9 +51,11 @@ if TYPE_CHECKING:
     from clsuite.learner.analytic_plugin import AnalyticPlugin, RandomLayerPlugin, Regression, RidgePlugin
     from clsuite.learner.class_gaussians import ClassGaussians
     from clsuite.learner.discriminant import Discriminant, DiscriminantPlugin
+    from clsuite.learner.distilling import DistillingRehearsal, head_weights
     from clsuite.learner.features import FeatureStore, compute_features
     from clsuite.learner.loss import distillation, one_against_rest, self_contrast
-    from clsuite.learner.margins import cosface_loss
+    from clsuite.learner.margins import cosface_loss, step_loss
+    from clsuite.learner.old_model import OldModel, evaluating
     from clsuite.learner.precision import full_precision, refuse_unscaled
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
@@ -80,10 +85,12 @@ __all__ = [
     "ClassTexts",
     "Discriminant",
     "DiscriminantPlugin",
+    "DistillingRehearsal",
     "FeatureStore",
     "FeatureSums",
     "FourierFeatures",
     "Moment",
+    "OldModel",
     "PretrainedState",
     "RandomLayerPlugin",
     "RandomProjection",
@@ -102,11 +109,13 @@ __all__ = [
     "distillation",
     "entropic_transport",
     "free_directions",
+    "evaluating",
     "full_precision",
     "grown",
     "head_values",
     "lessened",
     "main_directions",
+    "head_weights",
     "mean_of",
     "multi_step",
     "nearness",
@@ -123,6 +132,7 @@ __all__ = [
     "set_weights",
     "solve_ridge",
     "statistics_of",
+    "step_loss",
     "task_normalized",
     "task_vector",
     "tensor_bytes",
@@ -134,6 +144,11 @@ __all__ = [
 ]
 
 LAZY = {
+    "step_loss": "clsuite.learner.margins",
+    "head_weights": "clsuite.learner.distilling",
+    "evaluating": "clsuite.learner.old_model",
+    "OldModel": "clsuite.learner.old_model",
+    "DistillingRehearsal": "clsuite.learner.distilling",
     "AlignmentSettings": "clsuite.learner.alignment",
     "AnalyticPlugin": "clsuite.learner.analytic_plugin",
     "Discriminant": "clsuite.learner.discriminant",

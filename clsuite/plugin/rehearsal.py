@@ -105,7 +105,16 @@ class RehearsalPlugin(Plugin):
         number = batch.own if number is None else number
         if not len(self.buffer) or not number:
             return batch
-        chosen, buffer = self.buffer.sample_indices(number, self.draws), self.buffer
+        return self.extend_by(batch, self.buffer.sample_indices(number, self.draws))
+
+    def extend_by(self, batch: Batch, chosen: Tensor) -> Batch:
+        """Append given exemplars to a batch; stored logits are in the column ``logits``.
+
+        Args:
+            batch: The batch.
+            chosen: Their positions in the buffer.
+        """
+        buffer = self.buffer
         images, labels, indices = buffer.images[chosen], buffer.labels[chosen], buffer.indices[chosen]
         return batch.extended(images, labels, indices, **buffer.columns_of(chosen))
 
@@ -123,6 +132,20 @@ class RehearsalPlugin(Plugin):
         learner.gradient_samples += len(chosen)
         return chosen, learner.rehearse(self.buffer.batch(chosen, with_images=not learner.uses_cached_features))
 
+    def first_seen(self, batch: Batch) -> Tensor:
+        """Mark the batch's own samples as seen in this task.
+
+        Args:
+            batch: A training batch; exemplars that plugins have appended are left out.
+
+        Returns:
+            Which of its samples were not marked before, bool ``[B]`` on the CPU.
+        """
+        host = batch.host
+        new = ~host.replayed & ~self._added[host.indices]
+        self._added[host.indices[new]] = True
+        return new
+
     def add_step(self, learner: Learner, step: Step, again: bool = False) -> None:
         """Offer the samples of a training step to the buffer, with their current logits if logits are stored.
 
@@ -134,13 +157,10 @@ class RehearsalPlugin(Plugin):
             again: Also offer samples that were already offered in this task, each time with other logits.
         """
         host = step.batch.host
-        indices, new = host.indices, ~host.replayed
-        if not again:
-            new &= ~self._added[indices]
-        indices, labels, logits = indices[new], host.labels[new], None
+        new = self.first_seen(step.batch) if not again else ~host.replayed
+        indices, labels, logits = host.indices[new], host.labels[new], None
         if not len(indices):
             return
-        self._added[indices] = True
         if self._with_logits:
             current = step.logits.detach()[moved(new.nonzero().flatten(), step.logits.device)].float()
             logits = current.new_full((len(indices), len(learner.scenario.classes)), float("nan"))

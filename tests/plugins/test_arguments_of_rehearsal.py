@@ -9,7 +9,23 @@ import pytest
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog, load_class
 
-BUFFERS = ("replay", "der", "agem", "gdumb", "icarl", "kfpf", "fpf")
+BUFFERS = (
+    "replay",
+    "der",
+    "agem",
+    "gdumb",
+    "icarl",
+    "kfpf",
+    "fpf",
+    "er_ace",
+    "er_aml",
+    "mir",
+    "gss",
+    "wa",
+    "bic",
+    "lucir",
+    "foster",
+)
 NUMBERS: list[tuple[str, dict[str, Any], str]] = [
     ("replay", {"batch_size": 0}, "at least 1"),
     ("der", {"alpha": -0.1}, "at least 0"),
@@ -36,6 +52,20 @@ NUMBERS: list[tuple[str, dict[str, Any], str]] = [
     ("kfpf", {"momentum": 1.0}, "at least 0 and below 1"),
     ("kfpf", {"alpha": -0.5}, "at least 0"),
     ("kfpf", {"per_task": 0}, "at least 1"),
+    ("er_ace", {"batch_size": 0}, "at least 1"),
+    ("er_aml", {"temperature": 0.0}, "above 0"),
+    ("mir", {"candidates": 0}, "at least 1"),
+    ("mir", {"lr": 0.0}, "above 0"),
+    ("gss", {"comparisons": 0}, "at least 1"),
+    ("wa", {"distillation": 1.5}, "at least 0 and at most 1"),
+    ("wa", {"temperature": 0.0}, "above 0"),
+    ("bic", {"held_out": 0.0}, "above 0 and below 1"),
+    ("bic", {"lr": 0.0}, "above 0"),
+    ("bic", {"penalty": -1.0}, "at least 0"),
+    ("lucir", {"less_forget": -1.0}, "at least 0"),
+    ("lucir", {"hardest": 0}, "at least 1"),
+    ("foster", {"beta": 1.0}, "at least 0 and below 1"),
+    ("foster", {"compression_epochs": 0}, "at least 1"),
     ("momentum", {"tau": 1.0}, "at least 0 and below 1"),
 ]
 
