@@ -12,6 +12,10 @@
   `nearness` (means of older classes nearer to zero), `head_values` (for `WeightSwap`), `check_alignable`.
 * Losses: `cosface_loss` (a margin for the true class), `self_contrast` (HiDe-Prompt, MOS), `one_against_rest`
   (logistic), `distillation`.
+* Importances: `ImportancePenalty` and `PathPenalty` (the penalty of EWC, MAS, SI and RWalk, by the importances that a
+  subclass measures), `mean_over_samples` (of gradients of single images).
+* Gradients and weights that are chosen: `GradientProjection` with `gradient_of` (GEM and A-GEM), `SparseTuning` (SAFT
+  and SPU: all weights but some are put back after each step).
 * Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
 * CLIP: `clip_of`, `ClassTexts`, `reference_images`, `reference_texts` (beside the stream), `random_tokens`.
 * Numbers: `full_precision` (no autocast), `refuse_unscaled` (for steps of one's own), `tensor_bytes` (what is
@@ -41,11 +45,14 @@ if TYPE_CHECKING:
     )
     from clsuite.learner.class_gaussians import ClassGaussians
     from clsuite.learner.features import FeatureStore, compute_features
+    from clsuite.learner.gradient_projection import GradientProjection, gradient_of
+    from clsuite.learner.importances import ImportancePenalty, PathPenalty, mean_over_samples
     from clsuite.learner.loss import distillation, one_against_rest, self_contrast
     from clsuite.learner.margins import cosface_loss
     from clsuite.learner.precision import full_precision, refuse_unscaled
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
+    from clsuite.learner.sparse_tuning import SparseTuning
     from clsuite.learner.task_identity import TaskIdentity
     from clsuite.learner.token_covariances import token_covariances
     from clsuite.learner.transport import entropic_transport
@@ -60,8 +67,12 @@ __all__ = [
     "ClassGaussians",
     "ClassTexts",
     "FeatureStore",
+    "GradientProjection",
+    "ImportancePenalty",
     "Moment",
+    "PathPenalty",
     "PretrainedState",
+    "SparseTuning",
     "TakenRows",
     "TaskIdentity",
     "WeightSwap",
@@ -74,8 +85,10 @@ __all__ = [
     "distillation",
     "entropic_transport",
     "full_precision",
+    "gradient_of",
     "head_values",
     "mean_of",
+    "mean_over_samples",
     "multi_step",
     "nearness",
     "one_against_rest",
@@ -103,8 +116,12 @@ LAZY = {
     "ClassGaussians": "clsuite.learner.class_gaussians",
     "ClassTexts": "clsuite.backbones.class_texts",
     "FeatureStore": "clsuite.learner.features",
+    "GradientProjection": "clsuite.learner.gradient_projection",
+    "ImportancePenalty": "clsuite.learner.importances",
     "Moment": "clsuite.learner.schedules",
+    "PathPenalty": "clsuite.learner.importances",
     "PretrainedState": "clsuite.learner.weight_swap",
+    "SparseTuning": "clsuite.learner.sparse_tuning",
     "TakenRows": "clsuite.data.taken",
     "TaskIdentity": "clsuite.learner.task_identity",
     "WeightSwap": "clsuite.learner.weight_swap",
@@ -118,8 +135,10 @@ LAZY = {
     "entropic_transport": "clsuite.learner.transport",
     "full_precision": "clsuite.learner.precision",
     "refuse_unscaled": "clsuite.learner.precision",
+    "gradient_of": "clsuite.learner.gradient_projection",
     "head_values": "clsuite.learner.alignment",
     "mean_of": "clsuite.learner.weights",
+    "mean_over_samples": "clsuite.learner.importances",
     "multi_step": "clsuite.learner.schedules",
     "nearness": "clsuite.learner.alignment",
     "one_against_rest": "clsuite.learner.loss",
