@@ -15,7 +15,7 @@ class LogitAdjustment(Plugin):
 
     Menon et al., "Long-tail learning via logit adjustment" (ICLR 2021): the cross-entropy of z + tau log(pi + floor),
     predicted by z. It is the way in which Chen et al., "Rethinking the bias of foundation model under long-tailed
-    distribution" (2025), mend the imbalance of the data.
+    distribution" (ICML 2025), mend the imbalance of the data.
 
     In a stream, pi is what the batches of a task have: the frequencies of the task's training images, and those of the
     exemplars that other plugins keep, each as far as a batch has own samples or exemplars. Beside exemplars it thus

@@ -6,6 +6,7 @@ from typing import Any
 
 SMALL: dict[str, dict[str, Any]] = {
     "aper": {"size": 4},
+    "backdoor": {"networks": {"omniglot_vit": "bundled"}},
     "block_expansion": {"blocks": 1},
     "cl_lora": {"rank": 2},
     "classifier_alignment": {"samples": 16},
@@ -14,6 +15,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ease": {"size": 4},
     "first_session": {"size": 4},
     "fpf": {"steps": 5},
+    "gem": {"capacity": 12},
     "hide": {"blocks": "all", "centroids": 2, "samples": 16, "epochs": 2, "task_samples": 16, "task_epochs": 5},
     "l2p": {"size": 2, "pool": 4, "top_k": 2},
     "lae": {"blocks": "all", "frozen_epochs": 0, "decay": 0.9},
@@ -25,10 +27,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "mos": {"size": 4, "samples": 16, "align_epochs": 3},
     "ranpac": {"projection": 300},
     "rapf": {"draws": 4},
+    "rwalk": {"interval": 2},
     "s_pet": {"size": 2},
     "sd_lora": {"rank": 2, "boundary": "carry", "drop_below": 0.001},
     "sema": {"size": 4, "code": 8, "threshold": 1.0, "descriptor_epochs": 2},
     "slca": {"samples": 16},
+    "spu": {"head_epochs": 1},
     "ssiat": {"size": 4, "samples": 16},
     "saft": {"share": 0.01, "rescore": "task"},
     "tuna": {"size": 4, "samples": 16, "align_epochs": 3, "orthogonality": 0.1},

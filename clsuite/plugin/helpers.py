@@ -17,6 +17,7 @@
 * Gradients and weights that are chosen: `GradientProjection` with `gradient_of` (GEM and A-GEM), `SparseTuning` (SAFT
   and SPU: all weights but some are put back after each step).
 * Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
+* Another pre-trained network beside the learner's: `SecondNetwork`.
 * CLIP: `clip_of`, `ClassTexts`, `reference_images`, `reference_texts` (beside the stream), `random_tokens`.
 * Numbers: `full_precision` (no autocast), `refuse_unscaled` (for steps of one's own), `tensor_bytes` (what is
   kept), `entropic_transport` (Sinkhorn's plan).
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from clsuite.learner.precision import full_precision, refuse_unscaled
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
+    from clsuite.learner.second_network import SecondNetwork
     from clsuite.learner.sparse_tuning import SparseTuning
     from clsuite.learner.task_identity import TaskIdentity
     from clsuite.learner.token_covariances import token_covariances
@@ -72,6 +74,7 @@ __all__ = [
     "Moment",
     "PathPenalty",
     "PretrainedState",
+    "SecondNetwork",
     "SparseTuning",
     "TakenRows",
     "TaskIdentity",
@@ -121,6 +124,7 @@ LAZY = {
     "Moment": "clsuite.learner.schedules",
     "PathPenalty": "clsuite.learner.importances",
     "PretrainedState": "clsuite.learner.weight_swap",
+    "SecondNetwork": "clsuite.learner.second_network",
     "SparseTuning": "clsuite.learner.sparse_tuning",
     "TakenRows": "clsuite.data.taken",
     "TaskIdentity": "clsuite.learner.task_identity",

@@ -11,6 +11,7 @@ import torch
 from avalanche.training.plugins.mas import MASPlugin
 from avalanche.training.plugins.rwalk import RWalkPlugin
 from avalanche.training.plugins.synaptic_intelligence import SynapticIntelligencePlugin
+from clip_streams import assert_resumes_as
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
@@ -214,18 +215,13 @@ def test_a_penalty_without_weight_is_fine_tuning_to_the_bit(plugin: Any, make_st
     assert streams[0].learner.plugins[0].stored_bytes() == {"importances": copies * size}
 
 
-def test_a_run_that_was_interrupted_between_tasks_ends_the_same(
-    make_stream: Any, scenario: Scenario, tmp_path: Path
-) -> None:
-    methods = (SI(penalty=1e3), RWalk(penalty=1e3, interval=2))
-    whole = make_stream(*methods)
+def test_a_run_that_was_interrupted_between_tasks_ends_the_same(make_stream: Any, tmp_path: Path) -> None:
+    def make(**more: Any) -> Any:
+        return make_stream(SI(penalty=1e3), RWalk(penalty=1e3, interval=2), **more)
+
+    whole = make()
     whole.run()
-    path = tmp_path / "c.ckpt"
-    make_stream(SI(penalty=1e3), RWalk(penalty=1e3, interval=2), on=scenario.first(2), checkpoint=path).run()
-    resumed = make_stream(SI(penalty=1e3), RWalk(penalty=1e3, interval=2), checkpoint=path)
-    resumed.run()
-    ours, theirs = weights_of(resumed.learner), weights_of(whole.learner)
-    assert all(torch.equal(value, ours[name]) for name, value in theirs.items())
+    assert_resumes_as(whole, make, tmp_path)
 
 
 def test_where_an_order_would_decide_the_sum_the_wrong_one_is_refused() -> None:

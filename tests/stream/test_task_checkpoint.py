@@ -22,7 +22,7 @@ from clsuite_plugins.finetune import Finetune
 
 AT_ONCE = 1e-9
 """Minutes that have always passed."""
-METHODS = ("finetune", "replay", "der", "lae", "ewc", "pet")
+METHODS = ("finetune", "replay", "der", "lae", "ewc", "pet", "rwalk")
 """Those that bring state of each kind; `pet` is LoRA there."""
 QUICK = ("der", "lae")
 """Those of the default tests: a buffer with logits, and weights that follow others."""
