@@ -47,7 +47,9 @@ class LogitAdjustment(Plugin):
             return None
         assert learner.task is not None
         prior = self._prior(learner, step.batch)[: step.logits.shape[1]]
-        logits = step.logits.float() + self.tau * (prior + self.floor).log().float().to(step.logits.device)
+        logits = step.logits.float() + self.tau * (prior + self.floor).log().float().to(
+            step.logits.device, non_blocking=True
+        )
         columns = step.batch.columns
         more = columns.get("weights"), columns.get("targets"), learner.options.label_smoothing
         return classification_loss(logits, step.batch.labels, learner.options.loss, learner.task.classes, *more)

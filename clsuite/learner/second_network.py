@@ -53,7 +53,9 @@ class SecondNetwork(nn.Module):
         choose_towers(self.backbone, learner.options)
         self.head = make_head(self.backbone, learner.options)
         self.head.begin(learner.scenario.class_names)
-        self._normalized = (learner.backbone.normalize,)  # in a tuple, so that it is not registered twice
+        first, own = learner.backbone.normalize, self.backbone.normalize
+        self._normalized = (first,)  # in a tuple, so that it is not registered twice
+        self._alike = torch.equal(first.mean.cpu(), own.mean) and torch.equal(first.std.cpu(), own.std)
 
     def grow_as(self, sizes: Sequence[int], generator: torch.Generator) -> None:
         """Let the head grow to the groups of the learner's head.
@@ -84,7 +86,7 @@ class SecondNetwork(nn.Module):
 
     def _own_input(self, images: Tensor) -> Tensor:
         """The same images as this network's pre-training has normalized them."""
-        first, own = self._normalized[0], self.backbone.normalize
-        if torch.equal(first.mean, own.mean) and torch.equal(first.std, own.std):
+        if self._alike:
             return images
+        first, own = self._normalized[0], self.backbone.normalize
         return (images * first.std + first.mean - own.mean) / own.std
