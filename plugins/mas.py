@@ -32,7 +32,7 @@ class MAS(ImportancePenalty):
         paper="Aljundi, ECCV 2018 (MAS)",
     )
 
-    def __init__(self, penalty: float = 1e3, alpha: float | None = 0.5, samples: int | None = 512) -> None:
+    def __init__(self, penalty: float = 200.0, alpha: float | None = 0.5, samples: int | None = 512) -> None:
         super().__init__("mas", penalty)
         check_range("mas", at_least=0, at_most=1, alpha=alpha)
         check_range("mas", at_least=1, samples=samples)

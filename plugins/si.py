@@ -34,7 +34,7 @@ class SI(PathPenalty):
         paper="Zenke, ICML 2017 (SI)",
     )
 
-    def __init__(self, penalty: float = 1e4, xi: float = 1e-3) -> None:
+    def __init__(self, penalty: float = 1e6, xi: float = 1e-3) -> None:
         super().__init__("si", penalty)
         check_range("si", above=0, xi=xi)
         self.xi = xi
