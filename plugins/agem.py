@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import lightning as L
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from clsuite.plugin import Learner, RehearsalPlugin, Task, Traits, check_range
+from clsuite.plugin import Learner, Task, Traits, check_range
+from clsuite.plugin.helpers import GradientProjection, gradient_of
 
 
-class AGEM(RehearsalPlugin):
+class AGEM(GradientProjection):
     """Projects the gradient so that the mean loss of the exemplars does not rise.
 
     Chaudhry et al., "Efficient lifelong learning with A-GEM" (ICLR 2019), equation 11. Let g be the gradient of the
     batch and r the gradient of the mean loss on stored exemplars. If they conflict (g·r < 0), g is replaced by
-    ``g - (g·r / r·r) r``. g is the gradient of all losses of the method, before other plugins mask it.
+    ``g - (g·r / r·r) r``. g is the gradient of all losses of the method, before other plugins mask it. `gem` has a
+    constraint for each earlier task instead of one for all.
 
     One reservoir buffer is shared by all tasks, and a task's samples are offered to it at the end of the task. In the
     paper every task has the same number of places.
@@ -40,26 +40,14 @@ class AGEM(RehearsalPlugin):
         check_range("agem", at_least=1, batch_size=batch_size)
         self.batch_size = batch_size
 
-    def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def projected(self, learner: Learner, gradient: Tensor, parameters: list[torch.nn.Parameter]) -> Tensor | None:
         """Project the gradient if a step along it would increase the loss on the exemplars."""
-        assert isinstance(pl_module, Learner)
-        if not len(self.buffer):
-            return
-        moved = [parameter for parameter in pl_module.parameters() if parameter.grad is not None]
-        gradient = torch.cat([parameter.grad.flatten() for parameter in moved if parameter.grad is not None])
-        reference = self._reference(pl_module, moved)
+        _, step = self.rehearse(learner, self.batch_size)
+        reference = gradient_of(step, parameters)
         overlap = torch.dot(gradient, reference)
         if overlap >= 0:
-            return
-        gradient = gradient - overlap / torch.dot(reference, reference) * reference
-        for parameter, part in zip(moved, gradient.split([p.numel() for p in moved]), strict=True):
-            parameter.grad = part.view_as(parameter)
-
-    def _reference(self, learner: Learner, parameters: list[torch.nn.Parameter]) -> Tensor:
-        _, step = self.rehearse(learner, self.batch_size)
-        loss = F.cross_entropy(step.logits.float(), step.batch.labels)
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-        return torch.cat([gradient.flatten() for gradient in gradients])
+            return None
+        return gradient - overlap / torch.dot(reference, reference) * reference
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Offer the task's samples to the buffer."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-import lightning as L
 import torch
 from torch import Tensor
 
-from clsuite.plugin import Learner, Plugin, Task, Traits, check_range, classification_loss, warm_up_head
-from clsuite.plugin.helpers import BatchLoader
-
-SCALE = "clip.logit_scale"
+from clsuite.plugin import Learner, Task, Traits, check_range, classification_loss
+from clsuite.plugin.helpers import SparseTuning
 
 
-class SAFT(Plugin):
+class SAFT(SparseTuning):
     """Fine-tunes only those weights of the backbone whose gradient is largest at its start.
 
     Nguyen et al., "SAFT: towards out-of-distribution generalization in fine-tuning" (ECCV 2024), section 3. The score
@@ -48,7 +45,6 @@ class SAFT(Plugin):
         paper="Nguyen, ECCV 2024 (SAFT)",
         effects=("warms up head", "scores weights", "resets weights"),
     )
-    state = ("_masks",)
 
     def __init__(
         self,
@@ -57,63 +53,24 @@ class SAFT(Plugin):
         head_epochs: int = 5,
         head_lr: float = 0.01,
     ) -> None:
-        super().__init__()
+        super().__init__("saft", head_epochs, head_lr)
         check_range("saft", above=0, at_most=1, share=share)
-        self.share, self.rescore, self.head_epochs, self.head_lr = share, rescore, head_epochs, head_lr
-        self._masks: dict[str, Tensor] = {}
-        self._start: dict[str, Tensor] = {}
+        self.share, self.rescore = share, rescore
 
-    def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Warm up the new part of the head, score the weights and copy those that must not move."""
-        if learner.scenario.seen_classes(task.index + 1) > learner.scenario.seen_classes(task.index):
-            features, generator = learner.features_of(task.train), learner.generator("saft")
-            warm_up_head(learner, task, features, epochs=self.head_epochs, lr=self.head_lr, generator=generator)
-        if not self._masks or self.rescore == "task":
-            self._masks = top_share(self._scores(learner, task), self.share)
-        self._masks = {name: mask.to(learner.device) for name, mask in self._masks.items()}
-        self._start = {name: value.detach().clone() for name, value in learner.backbone.named_parameters()}
+    def choose(self, learner: Learner, task: Task) -> dict[str, Tensor]:
+        """Those with the largest gradients of the task's cross-entropy, by one threshold."""
+        if self._masks and self.rescore == "once":
+            return self._masks
+
+        return top_share(self._scores(learner, task), self.share)
 
     def _scores(self, learner: Learner, task: Task) -> dict[str, Tensor]:
-        """Magnitude of the mean gradient of the cross-entropy over the task's training images, not augmented."""
-        named = learner.backbone.named_parameters()
-        parameters = {name: value for name, value in named if value.requires_grad and name != SCALE}
-        sums = [torch.zeros_like(value) for value in parameters.values()]
-        loader = BatchLoader(learner.scenario.table, learner.scenario.labels, task.train, learner.options.batch_size)
-        was_training = learner.training
-        learner.eval()
-        for batch in loader:
-            batch = batch.to(sums[0].device)
-            assert batch.images is not None
-            with learner.autocast():
-                logits = learner.head(learner.backbone(learner.backbone.normalize(batch.images)))
-            loss = len(batch) * classification_loss(logits, batch.labels, learner.options.loss, task.classes)
-            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-            for total, gradient in zip(sums, gradients, strict=True):
-                if gradient is not None:
-                    total += gradient
-            learner.gradient_samples += len(batch.labels)
-        learner.train(was_training)
-        return {name: total.abs() for name, total in zip(parameters, sums, strict=True)}
+        """Magnitude of the summed gradient of the cross-entropy over the task's training images."""
 
-    @torch.no_grad()
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Restore the weights that are not selected."""
-        assert isinstance(pl_module, Learner)
-        for name, value in pl_module.backbone.named_parameters():
-            if name == SCALE and value.requires_grad:
-                value.data.copy_(self._start[name])
-            elif name in self._masks:
-                torch.where(self._masks[name], value, self._start[name], out=value.data)
+        def loss(logits: Tensor, labels: Tensor) -> Tensor:
+            return len(labels) * classification_loss(logits, labels, learner.options.loss, task.classes)
 
-    def on_task_end(self, learner: Learner, task: Task) -> None:
-        """Delete the copy of the weights."""
-        self._start = {}
-
-    def stored_bytes(self) -> dict[str, int]:
-        """Bytes of the masks, one bit for each weight."""
-        return {"masks": sum(-(-mask.numel() // 8) for mask in self._masks.values())}
+        return self.scores(learner, task.train, loss)
 
 
 def top_share(scores: dict[str, Tensor], share: float) -> dict[str, Tensor]:

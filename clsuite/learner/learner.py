@@ -279,8 +279,7 @@ class Learner(LearnerTools):
         """
         features = self._encode_to_learn(batch)
         step = Step(batch, features, self.head(features))
-        assert self.task is not None
-        loss = self._classification(step, self.task)
+        loss = self.classification_of(step)
         for plugin in self.plugins:
             extra = plugin.loss(self, step)
             if extra is not None:
@@ -290,7 +289,9 @@ class Learner(LearnerTools):
         self.gradient_samples += len(batch)
         return loss
 
-    def _classification(self, step: Step, task: Task) -> Tensor:
+    def classification_of(self, step: Step) -> Tensor:
+        """The classification loss of a step: that of a plugin, or else the benchmark's cross-entropy."""
+        assert self.task is not None
         for plugin in self.plugins:
             own = plugin.classification(self, step)
             if own is not None:
@@ -298,7 +299,7 @@ class Learner(LearnerTools):
         weights, targets = (step.batch.columns.get(name) for name in (WEIGHTS, TARGETS))
         options, labels = self.options, step.batch.labels
         return classification_loss(
-            step.logits, labels, options.loss, task.classes, weights, targets, options.label_smoothing
+            step.logits, labels, options.loss, self.task.classes, weights, targets, options.label_smoothing
         )
 
     def backward(self, loss: Tensor, *args: Any, **words: Any) -> None:

@@ -20,7 +20,12 @@
 * Losses: `step_loss` (the benchmark's, of other logits), `cosface_loss` (a margin for the true class),
   `self_contrast` (HiDe-Prompt, MOS), `one_against_rest`
   (logistic), `distillation`.
+* Importances: `ImportancePenalty` and `PathPenalty` (the penalty of EWC, MAS, SI and RWalk, by the importances that a
+  subclass measures), `mean_over_samples` (of gradients of single images).
+* Gradients and weights that are chosen: `GradientProjection` with `gradient_of` (GEM and A-GEM), `SparseTuning` (SAFT
+  and SPU: all weights but some are put back after each step).
 * Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
+* Another pre-trained network beside the learner's: `SecondNetwork`.
 * CLIP: `clip_of`, `ClassTexts`, `reference_images`, `reference_texts` (beside the stream), `random_tokens`.
 * Numbers: `full_precision` (no autocast), `refuse_unscaled` (for steps of one's own), `tensor_bytes` (what is
   kept), `entropic_transport` (Sinkhorn's plan).
@@ -53,6 +58,8 @@ if TYPE_CHECKING:
     from clsuite.learner.discriminant import Discriminant, DiscriminantPlugin
     from clsuite.learner.distilling import DistillingRehearsal, head_weights
     from clsuite.learner.features import FeatureStore, compute_features
+    from clsuite.learner.gradient_projection import GradientProjection, gradient_of
+    from clsuite.learner.importances import ImportancePenalty, PathPenalty, mean_over_samples
     from clsuite.learner.loss import distillation, one_against_rest, self_contrast
     from clsuite.learner.margins import cosface_loss, step_loss
     from clsuite.learner.old_model import OldModel, evaluating
@@ -69,6 +76,8 @@ if TYPE_CHECKING:
         within,
         without,
     )
+    from clsuite.learner.second_network import SecondNetwork
+    from clsuite.learner.sparse_tuning import SparseTuning
     from clsuite.learner.task_identity import TaskIdentity
     from clsuite.learner.token_covariances import token_covariances
     from clsuite.learner.transport import entropic_transport
@@ -96,6 +105,13 @@ __all__ = [
     "RandomProjection",
     "Regression",
     "RidgePlugin",
+    "GradientProjection",
+    "ImportancePenalty",
+    "Moment",
+    "PathPenalty",
+    "PretrainedState",
+    "SecondNetwork",
+    "SparseTuning",
     "TakenRows",
     "TaskIdentity",
     "WeightSwap",
@@ -112,11 +128,13 @@ __all__ = [
     "evaluating",
     "full_precision",
     "grown",
+    "gradient_of",
     "head_values",
     "lessened",
     "main_directions",
     "head_weights",
     "mean_of",
+    "mean_over_samples",
     "multi_step",
     "nearness",
     "null_space",
@@ -164,8 +182,13 @@ LAZY = {
     "ClassGaussians": "clsuite.learner.class_gaussians",
     "ClassTexts": "clsuite.backbones.class_texts",
     "FeatureStore": "clsuite.learner.features",
+    "GradientProjection": "clsuite.learner.gradient_projection",
+    "ImportancePenalty": "clsuite.learner.importances",
     "Moment": "clsuite.learner.schedules",
+    "PathPenalty": "clsuite.learner.importances",
     "PretrainedState": "clsuite.learner.weight_swap",
+    "SecondNetwork": "clsuite.learner.second_network",
+    "SparseTuning": "clsuite.learner.sparse_tuning",
     "TakenRows": "clsuite.data.taken",
     "TaskIdentity": "clsuite.learner.task_identity",
     "complement": "clsuite.learner.subspaces",
@@ -187,8 +210,10 @@ LAZY = {
     "entropic_transport": "clsuite.learner.transport",
     "full_precision": "clsuite.learner.precision",
     "refuse_unscaled": "clsuite.learner.precision",
+    "gradient_of": "clsuite.learner.gradient_projection",
     "head_values": "clsuite.learner.alignment",
     "mean_of": "clsuite.learner.weights",
+    "mean_over_samples": "clsuite.learner.importances",
     "multi_step": "clsuite.learner.schedules",
     "nearness": "clsuite.learner.alignment",
     "one_against_rest": "clsuite.learner.loss",

@@ -39,6 +39,7 @@ EFFECTS = {
     "tunes between steps": "trains some parameters between steps",
     "resets weights": "resets weights after each step",
     "freezes for a task": "freezes parameters for a task, and unfreezes them at its end",
+    "sums updates": "sums what each step does to the weights",
     "changes weights": "changes the weights permanently at a task's end",
     "trains by itself": "makes backward passes of its own, which it counts, beside the steps of the training",
 }
@@ -69,6 +70,8 @@ ORDERS = (
     ("warms up head", "averages weights", "which averages the head from its values after the warm-up"),
     ("tunes between steps", "averages weights", "which averages the weights after the tuning"),
     ("resets weights", "averages weights", "which averages the weights after the reset"),
+    ("resets weights", "sums updates", "which sums the updates that remain after the reset"),
+    ("sums updates", "tunes between steps", "whose tuning is not part of the steps that are summed"),
 )
 """Required order: the effect of the first plugin, the effect of the second one, and the reason, about the second one.
 

@@ -116,7 +116,7 @@ def test_simplecil_and_lwf_answer_as_the_reference_plugins_do(make_stream: Any) 
 
 def test_ewc_has_the_fisher_information_of_the_reference_plugin(make_stream: Any, scenario: Scenario) -> None:
     fishers = []
-    for plugin, name in ((make("ewc", samples=16), "fisher"), (EWC(samples=16), "_fisher")):
+    for plugin, name in ((make("ewc", samples=16), "fisher"), (EWC(samples=16), "_importances")):
         learner = make_stream(plugin).learner
         learner.start(scenario)
         learner.begin_task(scenario.tasks[0])

@@ -20,6 +20,7 @@ WAITING = {
     "agem": "asks whether the gradients disagree",
     "der": "stores logits of what stays in its buffer",
     "dual_prompt": "chooses rows by a mask",
+    "gem": "asks whether the gradients disagree",
     "kfpf": "stores logits of what stays in its buffer",
     "lwf": "chooses the rows that it knows by a mask",
     "mix_cd": "notes which exemplars were confused",

@@ -131,7 +131,8 @@ def fisher(make_stream: Any, scenario: Scenario, plugin: Any, scaled: float) -> 
     with torch.no_grad():
         for value in learner.head.parameters():
             value.mul_(scaled)
-    found: dict[str, torch.Tensor] = plugin._estimate(learner, task)
+    measure = plugin.measure if isinstance(plugin, EWC) else plugin._estimate
+    found: dict[str, torch.Tensor] = measure(learner, task)
     return found
 
 

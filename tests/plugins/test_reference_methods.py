@@ -200,11 +200,11 @@ def test_ewc_fisher_is_the_mean_of_squared_gradients_of_each_image(make_stream: 
         features = learner.backbone(learner.backbone.normalize(batch.images))
         loss = F.cross_entropy(learner.head(features), batch.labels)
         total += torch.autograd.grad(loss, weight)[0].square()
-    torch.testing.assert_close(ewc.state_dict()["_fisher"][name], total / len(task.train), rtol=1e-3, atol=1e-10)
+    torch.testing.assert_close(ewc.state_dict()["_importances"][name], total / len(task.train), rtol=1e-3, atol=1e-10)
     assert float(ewc.loss(learner, _step(learner, scenario, 0)).detach()) == 0.0
     with torch.no_grad():
         weight += 0.01
-    expected = 0.5 * 4.0 * (ewc.state_dict()["_fisher"][name] * 1e-4).sum()
+    expected = 0.5 * 4.0 * (ewc.state_dict()["_importances"][name] * 1e-4).sum()
     torch.testing.assert_close(ewc.loss(learner, _step(learner, scenario, 0)).detach(), expected, rtol=1e-3, atol=1e-12)
 
 
@@ -217,7 +217,7 @@ def test_ewc_fisher_is_of_the_likelihood_that_is_trained(make_stream: Any, scena
         learner.start(scenario)
         for task in scenario.tasks[:2]:
             learner.begin_task(task)
-        found[loss] = ewc._estimate(learner, scenario.tasks[1])
+        found[loss] = ewc.measure(learner, scenario.tasks[1])
         if loss == "local":
             by_hand = torch.zeros_like(learner.head.groups[1].weight)
             learner.eval()
@@ -237,7 +237,7 @@ def test_ewc_running_fisher_decays(make_stream: Any, scenario: Scenario) -> None
     for gamma in (0.0, 1.0):
         ewc = EWC(gamma=gamma, samples=8, penalty=0.0)
         make_stream(ewc).run()
-        fishers[gamma] = ewc.state_dict()["_fisher"]["head.groups.0.weight"].sum()
+        fishers[gamma] = ewc.state_dict()["_importances"]["head.groups.0.weight"].sum()
     assert fishers[1.0] > fishers[0.0] > 0
 
 
@@ -246,7 +246,7 @@ def test_ewc_keeps_what_it_knows_of_parameters_that_rest_and_counts_its_own_samp
     found: list[torch.Tensor] = []
 
     def rest(learner: Learner, task: Any) -> None:
-        found.append(ewc.state_dict()["_fisher"][name].clone())
+        found.append(ewc.state_dict()["_importances"][name].clone())
         learner.backbone.get_parameter(FC1).requires_grad_(False)
 
     stream = make_stream(ewc, Spy(rest))

@@ -21,6 +21,9 @@ from clsuite.stream.within_task_spec import EvaluationSpec
 from clsuite_plugins.finetune import Finetune
 
 METHODS = ("finetune", "replay", "der", "lae", "ewc", "pet")
+AT_ONCE = 1e-9
+"""Minutes that have always passed."""
+METHODS = ("finetune", "replay", "der", "lae", "ewc", "pet", "rwalk")
 """Those that bring state of each kind; `pet` is LoRA there."""
 QUICK = ("der", "lae")
 """Those of the default tests: a buffer with logits, and weights that follow others."""
