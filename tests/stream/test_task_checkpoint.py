@@ -20,9 +20,6 @@ from clsuite.stream.task_checkpoint import task_path
 from clsuite.stream.within_task_spec import EvaluationSpec
 from clsuite_plugins.finetune import Finetune
 
-METHODS = ("finetune", "replay", "der", "lae", "ewc", "pet")
-AT_ONCE = 1e-9
-"""Minutes that have always passed."""
 METHODS = ("finetune", "replay", "der", "lae", "ewc", "pet", "rwalk")
 """Those that bring state of each kind; `pet` is LoRA there."""
 QUICK = ("der", "lae")
