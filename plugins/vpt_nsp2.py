@@ -143,7 +143,9 @@ class VPTNSP2(Plugin):
             compute_features(learner.backbone, learner.scenario.table.images, task.train)
         new = [torch.stack([one.affinity for one in sums]), torch.stack([one.shares for one in sums])]
         old, number = self._number, self._number + sums[0].number
-        kept = [self._affinity.double() * old, self._shares.double() * old] if old else [0.0, 0.0]
+        kept: list[Tensor | float] = [0.0, 0.0]
+        if old:
+            kept = [self._affinity.double() * old, self._shares.double() * old]
         self._affinity, self._shares = (
             ((before + now) / number).float() for before, now in zip(kept, new, strict=True)
         )
