@@ -17,8 +17,7 @@ from clsuite.plugin.helpers import ClassTexts, clip_of
 class MoEAdapters(Plugin):
     """Trains experts that all tasks share and a router of each task, and answers as the frozen CLIP for strangers.
 
-    Yu et al., "Boosting continual learning of vision-language models via mixture-of-experts adapters" (CVPR 2024), as
-    in the authors' code.
+    Yu et al., "Boosting continual learning of vision-language models via mixture-of-experts adapters" (CVPR 2024).
 
     * In every block of both towers experts stand beside the MLP and read the same tokens, before its norm: adapters
       with ReLU, whose output is scaled by 0.1 and zero at first. The router of the task maps the first token (of
@@ -29,13 +28,11 @@ class MoEAdapters(Plugin):
     * An autoencoder of each task's features says which router an image gets: that of the smallest error, or none
       (the frozen CLIP) where the error is far from usual. All texts that compete for an image pass that router too.
 
-    Differences from the authors' code: each image is judged by itself, not by the mean error of a batch of 128 images
-    of one task. The autoencoders read features of the frozen CLIP in place of an AlexNet's, so that the threshold is in
-    deviations of errors; there is none of Tiny-ImageNet, and their rate is constant.
+    Differences from the authors' code: each image is judged by itself, not by the mean error of 128 of one task. The
+    autoencoders read the frozen CLIP's features, not AlexNet's; their threshold is in deviations, their rate constant.
 
-    The traits set what the authors train with, for 1000 steps; their rates differ by data set, from 1e-4 to 5e-3. With
-    ``router: shared`` and ``experts: 2`` it is their class-incremental method, which freezes nothing and has neither
-    autoencoders nor label smoothing.
+    The authors train for 1000 steps with rates from 1e-4 to 5e-3. ``router: shared`` and ``experts: 2`` make their
+    class-incremental method: nothing is frozen, and there are no autoencoders and no label smoothing.
 
     Args:
         experts: Experts of a block (authors: 22).

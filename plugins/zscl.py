@@ -38,13 +38,11 @@ class ZSCL(Plugin):
     * Every `ensemble_every` steps, from the first one on, the weights enter a running mean that begins with theta_task
       (equation 5). The mean is evaluated, and the next task starts from it.
 
-    The logit scale is frozen. References are, in the authors' code, ImageNet's training images and captions of
-    Conceptual Captions; here a folder of images, and prompts of its classes or a file of texts. Reference images are
-    not augmented. Without a folder the current task gives both: with ``teacher: previous``, ``l2: 0`` and
-    ``ensemble_every: 0`` this is the LwF of the authors' comparison, with ``texts: random`` its LwF-VR.
-
-    The traits set what the authors train with on MTIL, for 1000 steps; their rate is 5e-5 on Aircraft and MNIST. Their
-    class-incremental runs have ``kd_image: 5, kd_text: 5, ensemble_every: 10``, a rate near 7e-6 and a warm-up of 30.
+    The logit scale is frozen. The authors' references are ImageNet's training images and Conceptual Captions; here they
+    are a folder of images without augmentation, and prompts of its classes or a file of texts. Without it the task gives
+    both: with ``teacher: previous``, ``l2: 0`` and ``ensemble_every: 0`` this is the authors' LwF, with ``texts:
+    random`` their LwF-VR. They train for 1000 steps on MTIL, on Aircraft and MNIST with a rate of 5e-5. Their class-
+    incremental runs have ``kd_image: 5, kd_text: 5, ensemble_every: 10``, a rate near 7e-6 and a warm-up of 30.
 
     Args:
         reference: Folder ``CLASS/*`` of reference images, absolute or below the data root; null takes the task's own.
