@@ -39,7 +39,7 @@ class ZSCL(Plugin):
       (equation 5). The mean is evaluated, and the next task starts from it.
 
     The logit scale is frozen. The authors' references are ImageNet's training images and Conceptual Captions; here they
-    are a folder of images without augmentation, and prompts of its classes or a file of texts. Without it the task gives
+    are a folder of images, not augmented, and prompts of its classes or a file of texts. Without it the task gives
     both: with ``teacher: previous``, ``l2: 0`` and ``ensemble_every: 0`` this is the authors' LwF, with ``texts:
     random`` their LwF-VR. They train for 1000 steps on MTIL, on Aircraft and MNIST with a rate of 5e-5. Their class-
     incremental runs have ``kd_image: 5, kd_text: 5, ensemble_every: 10``, a rate near 7e-6 and a warm-up of 30.
