@@ -39,7 +39,7 @@ class RWalk(PathPenalty):
     )
     state: ClassVar[tuple[str, ...]] = ("_fisher", "_scores")
 
-    def __init__(self, penalty: float = 1.0, alpha: float = 0.9, interval: int = 10, epsilon: float = 1.2e-7) -> None:
+    def __init__(self, penalty: float = 1e5, alpha: float = 0.9, interval: int = 10, epsilon: float = 1.2e-7) -> None:
         super().__init__("rwalk", penalty)
         check_range("rwalk", above=0, at_most=1, alpha=alpha)
         check_range("rwalk", at_least=1, interval=interval)
