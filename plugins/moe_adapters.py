@@ -25,14 +25,12 @@ class MoEAdapters(Plugin):
       largest mixes these two. In training normal noise with a learned deviation is added to the numbers.
     * After each task, in each block, the two experts that were chosen most often are frozen. There is no load-balance
       loss: the authors' code computes one and never adds it.
-    * An autoencoder of each task's features says which router an image gets: that of the smallest error, or none
-      (the frozen CLIP) where the error is far from usual. All texts that compete for an image pass that router too.
+    * An autoencoder of each task's features says which router an image and its texts get: that of the smallest error,
+      or none (the frozen CLIP) where the error is far from that on features it was not trained on.
 
     Differences from the authors' code: each image is judged by itself, not by the mean error of 128 of one task. The
     autoencoders read the frozen CLIP's features, not AlexNet's; their threshold is in deviations, their rate constant.
-
-    The authors train for 1000 steps with rates from 1e-4 to 5e-3. ``router: shared`` and ``experts: 2`` make their
-    class-incremental method: nothing is frozen, and there are no autoencoders and no label smoothing.
+    The authors take rates from 1e-4 to 5e-3. ``router: shared, experts: 2`` is their class-incremental method.
 
     Args:
         experts: Experts of a block (authors: 22).
@@ -46,6 +44,7 @@ class MoEAdapters(Plugin):
         code_steps: Its training steps (authors: 300).
         code_batch: Features of one of them (ours).
         code_lr: Its learning rate (authors: 0.01).
+        code_held_out: Share of the features that it is not trained on; their errors are the usual ones (ours).
         threshold: Deviations above the usual error from which on an image is a stranger (ours).
     """
 
@@ -85,18 +84,19 @@ class MoEAdapters(Plugin):
         code_steps: int = 300,
         code_batch: int = 64,
         code_lr: float = 0.01,
+        code_held_out: float = 0.2,
         threshold: float = 3.0,
     ) -> None:
         super().__init__()
         check_range("moe_adapters", at_least=1, experts=experts, size=size, top=top, code=code, code_batch=code_batch)
         check_range("moe_adapters", at_least=0, freeze=freeze, code_steps=code_steps, threshold=threshold)
-        check_range("moe_adapters", at_least=0, below=1, dropout=dropout)
+        check_range("moe_adapters", at_least=0, below=1, dropout=dropout, code_held_out=code_held_out)
         check_range("moe_adapters", above=0, scale=scale, code_lr=code_lr)
         if max(top, freeze) > experts:
             raise UserError(f"moe_adapters: there are {experts} experts, and top and freeze cannot be more")
         self.experts, self.size, self.top, self.scale, self.dropout = experts, size, top, scale, dropout
         self.freeze, self.router, self.threshold = freeze, router, threshold
-        self.code, self.code_steps, self.code_batch, self.code_lr = code, code_steps, code_batch, code_lr
+        self.code, self._fit, self.code_held_out = code, (code_steps, code_batch, code_lr), code_held_out
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the CLIP and attach the experts; the head must be ``zero_shot``."""
@@ -154,7 +154,7 @@ class MoEAdapters(Plugin):
             return
         features, draws = self._query.of_rows(task.train), learner.generator("moe_adapters code batches")
         domain = self._domains[task.index]
-        learner.count_gradients(domain.fit(features, self.code_steps, self.code_batch, self.code_lr, draws))
+        learner.count_gradients(domain.fit(features, *self._fit, draws, self.code_held_out))
         most_used = [block.most_used(self.freeze) for block in (*self.image.blocks, *self.text.blocks)]
         self._freeze([sorted({*old, *new}) for old, new in zip(self._frozen, most_used, strict=True)])
         self._ended = task.index + 1

@@ -20,7 +20,15 @@ class DomainAutoencoder(Descriptor):
         errors: Tensor = (self.up(self.down(targets).relu()).sigmoid() - targets).square().mean(dim=1)
         return errors
 
-    def fit(self, features: Tensor, steps: int, batch_size: int, lr: float, generator: torch.Generator) -> int:
+    def fit(
+        self,
+        features: Tensor,
+        steps: int,
+        batch_size: int,
+        lr: float,
+        generator: torch.Generator,
+        held_out: float = 0.0,
+    ) -> int:
         """Train on the features of a task with Adam, and remember the errors that remain.
 
         Args:
@@ -29,10 +37,16 @@ class DomainAutoencoder(Descriptor):
             batch_size: Features of a step, drawn without repetition.
             lr: Learning rate.
             generator: Source of the draws (on the CPU).
+            held_out: Share of the features that is not trained on, and whose errors are remembered in place of those of
+                all features. A few hundred features are learned by heart: their errors say nothing about others.
 
         Returns:
             The number of features that passed backwards.
         """
+        held = features
+        if number := int(held_out * len(features)):
+            order = torch.randperm(len(features), generator=generator).to(features.device)
+            held, features = features[order[:number]], features[order[number:]]
         self.requires_grad_(True)
         optimizer, samples = torch.optim.Adam(self.parameters(), lr=lr), 0
         for _ in range(steps):
@@ -44,7 +58,7 @@ class DomainAutoencoder(Descriptor):
         optimizer.zero_grad()
         self.requires_grad_(False)
         with torch.no_grad():
-            self.know(self(features))
+            self.know(self(held))
         return samples
 
 

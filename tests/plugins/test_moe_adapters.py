@@ -137,3 +137,18 @@ def test_what_it_cannot_do_is_refused(make_clip: MakeStream, scenario: Scenario)
         make_clip(MoEAdapters(), head="linear").learner.start(scenario)
     with pytest.raises(UserError, match="experts"):
         MoEAdapters(experts=1)
+
+
+def test_images_that_were_not_trained_on_are_no_strangers() -> None:
+    """A hundred features are learned by heart, so that the usual error is that on the held-out part."""
+    generator = torch.Generator().manual_seed(0)
+    mix = torch.randn(20, 64, generator=generator)
+    features = torch.randn(200, 20, generator=generator) @ mix
+    others = torch.randn(200, 20, generator=generator) @ mix
+    shares = {}
+    for held_out in (0.0, 0.2):
+        one = DomainAutoencoder(64, 32, torch.Generator().manual_seed(1))
+        one.fit(features, 300, 64, 0.01, torch.Generator().manual_seed(2), held_out)
+        shares[held_out] = float((nearest_domain([one], others, 3.0) < 0).float().mean())
+        assert (nearest_domain([one], 4 * torch.randn(200, 64, generator=generator), 3.0) < 0).float().mean() > 0.9
+    assert shares[0.2] < 0.1 < shares[0.0]
