@@ -11,9 +11,6 @@ from torch.nn import functional as F
 from clsuite.plugin import Batch, Learner, RehearsalPlugin, Scenario, Step, Traits, check_range
 from clsuite.plugin.helpers import evaluating, head_weights
 
-FIRST_SCORE = 0.1
-"""The score of samples that are offered to an empty buffer, as in the authors' code."""
-
 
 class GSS(RehearsalPlugin):
     """Replay with exemplars whose gradients differ in direction, chosen without task boundaries (GSS-Greedy).
@@ -34,6 +31,7 @@ class GSS(RehearsalPlugin):
         batch_size: Number of exemplars added to each batch; null adds as many as the batch has samples of its own, as
             in the paper.
         comparisons: Number of exemplars with which a new sample is compared (paper: 10).
+        first_score: Score of the samples that are offered to an empty buffer (authors: 0.1).
         gradients: Of ``all`` trained parameters, in a pass for each sample (the paper's), or of the ``head`` alone,
             which must be linear: these follow from features and answers without a backward pass.
     """
@@ -51,11 +49,14 @@ class GSS(RehearsalPlugin):
         capacity_bytes: int | None = None,
         batch_size: int | None = None,
         comparisons: int = 10,
+        first_score: float = 0.1,
         gradients: Literal["all", "head"] = "all",
     ) -> None:
         super().__init__("gss", capacity, capacity_bytes)
         check_range("gss", at_least=1, batch_size=batch_size, comparisons=comparisons)
+        check_range("gss", above=0, at_most=2, first_score=first_score)
         self.batch_size, self.comparisons, self.gradients = batch_size, comparisons, gradients
+        self.first_score = first_score
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Create the buffer.
@@ -97,7 +98,7 @@ class GSS(RehearsalPlugin):
     def scores(self, learner: Learner, labels: Tensor, indices: Tensor) -> Tensor:
         """The scores of new samples, double ``[N]``: 1 plus the largest cosine with some exemplars."""
         if not len(self.buffer):
-            return torch.full((len(labels),), FIRST_SCORE, dtype=torch.float64)
+            return torch.full((len(labels),), self.first_score, dtype=torch.float64)
         chosen = self.buffer.sample_indices(self.comparisons, self.draws)
         with_images = not learner.uses_cached_features
         images = learner.images_of(indices.numpy()) if with_images else None
