@@ -76,7 +76,7 @@ def test_the_weights_are_made_by_a_recipe_which_the_message_names(
         assert (recipe.name, recipe.model) == (name, PREFIX + name)  # type: ignore[attr-defined]
 
 
-def test_the_card_is_that_of_the_recipe_and_the_page_has_its_figures() -> None:
+def test_the_card_is_that_of_the_recipe() -> None:
     folder = shipped_benchmarks()["mini_mtil"].parent / "pretrain"
     card = json.loads((folder / "lit_vit_tiny.json").read_text("utf-8"))
     _, recipe = read_recipe(folder / "lit_vit_tiny.yaml")
@@ -85,10 +85,6 @@ def test_the_card_is_that_of_the_recipe_and_the_page_has_its_figures() -> None:
         name: value for name, value in written.items() if name != "templates"
     }
     assert card["zero_shot"]["held_out_images"]["accuracy"] >= written["target"]
-    page = (Path(__file__).parents[2] / "docs" / "how-to" / "data-and-backbones.md").read_text("utf-8")
-    for found in card["zero_shot"].values():
-        name_of_all_classes = found["chance"] == 0.005
-        assert name_of_all_classes or f"{100 * found['accuracy']:.1f} %" in page
 
 
 def test_it_is_measured_on_nothing_that_the_recipe_trains_on() -> None:

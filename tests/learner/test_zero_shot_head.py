@@ -118,7 +118,7 @@ def test_ewc_weighs_the_text_tower(make_clip: MakeClip, scenario: Scenario) -> N
     learner.start(scenario)
     learner.begin_task(scenario.tasks[0])
     learner.end_task(scenario.tasks[0])
-    fisher = ewc.state_dict()["_fisher"]
+    fisher = ewc.state_dict()["_importances"]
     assert fisher["backbone.clip.text_projection"].sum() > 0
     assert fisher["backbone.clip.visual.proj"].sum() > 0
 

@@ -196,9 +196,10 @@ def test_what_our_sources_say_is_what_the_classes_are(name: str) -> None:
 
 
 def test_every_plugin_that_brings_modules_says_which_kind_or_lets_it_be_chosen() -> None:
+    """Modules beside a trained backbone without a kind are another network (FOSTER's)."""
     for name in catalog():
         source = find_plugin(name)[1]
-        if "modules" in source.traits.memory:
+        if "modules" in source.traits.memory and (source.traits.freezes_backbone or source.traits.pet):
             chosen = {"pet", "kind"} & {parameter.name for parameter in source.parameters}
             assert bool(chosen) != bool(source.traits.pet), name
 
