@@ -48,6 +48,7 @@ class SparseMemory(Plugin):
         freezes_backbone=True,
         requires=("vit",),
         memory=("modules", "statistics"),
+        pet=("memory",),
         training={"loss": "local"},
         paper="Lin, 2025 (sparse memory)",
     )
