@@ -44,7 +44,7 @@ class Traits:
         first_session: Whether it trains only on the first task, so that features never change afterwards; it can be
             combined with a plugin without gradient steps that classifies these.
         pet: Kinds of parameter-efficient modules that it always has (``lora``, ``adapter``, ``prefix``, ``prompt``,
-            ``ia3``, ``adaptformer``, ``ssf``); a kind that an argument called ``pet`` or ``kind`` chooses need not be
+            ``ia3``, ``adaptformer``, ``ssf``, ``memory``); a kind that an argument called ``pet`` or ``kind`` chooses need not be
             declared.
         paper: First author, venue and year.
         training: Training options that the method's paper needs, as in a benchmark (``{"loss": "local"}``). They
