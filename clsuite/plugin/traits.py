@@ -44,8 +44,8 @@ class Traits:
         first_session: Whether it trains only on the first task, so that features never change afterwards; it can be
             combined with a plugin without gradient steps that classifies these.
         pet: Kinds of parameter-efficient modules that it always has (``lora``, ``adapter``, ``prefix``, ``prompt``,
-            ``ia3``, ``adaptformer``, ``ssf``, ``memory``); a kind that an argument called ``pet`` or ``kind`` chooses need not be
-            declared.
+            ``ia3``, ``adaptformer``, ``ssf``, ``memory``); a kind that an argument called ``pet`` or ``kind`` chooses
+            need not be declared.
         paper: First author, venue and year.
         training: Training options that the method's paper needs, as in a benchmark (``{"loss": "local"}``). They
             replace the benchmark's; options that the benchmark or the command line gives to this method win.
