@@ -13,6 +13,8 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
+from clsuite.data.on_device import moved
+
 Energy = Literal["code", "paper"]
 """Whose energy counts: of a second moment's squared singular values, or of the inputs that it is of (GPM)."""
 
@@ -24,7 +26,7 @@ def without(update: Tensor, basis: Tensor) -> Tensor:
 
 def within(update: Tensor, basis: Tensor) -> Tensor:
     """The parts of rows ``[..., d]`` in a space ``[d, k]``."""
-    space = basis.to(update)
+    space = moved(basis, update.device).to(update.dtype)
     inside: Tensor = (update @ space) @ space.T
     return inside
 

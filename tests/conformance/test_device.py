@@ -20,10 +20,19 @@ WAITING = {
     "agem": "asks whether the gradients disagree",
     "der": "stores logits of what stays in its buffer",
     "dual_prompt": "chooses rows by a mask",
+    "er_ace": "looks up the rows of both terms",
+    "er_aml": "draws a positive and a negative for each new sample",
+    "foster": "weighs classes by counts that are kept in main memory",
     "gem": "asks whether the gradients disagree",
+    "gss": "scores what enters its buffer",
     "kfpf": "stores logits of what stays in its buffer",
+    "l2m": "counts which entries were chosen",
+    "lucir": "chooses exemplars by a mask",
     "lwf": "chooses the rows that it knows by a mask",
+    "mir": "chooses exemplars by their losses",
     "mix_cd": "notes which exemplars were confused",
+    "sparse_memory": "counts which values were read",
+    "vpt_nsp2": "has its projections in main memory",
 }
 """Methods whose own steps wait for the device, and for what."""
 

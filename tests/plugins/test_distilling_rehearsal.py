@@ -203,12 +203,13 @@ def test_bic_finds_the_numbers_that_minimize_the_loss() -> None:
     logits[:, 2:] = (logits[:, 2:] + 1.5) / 0.8
 
     def loss(both: Any, penalty: float) -> float:
-        corrected = torch.cat([logits[:, :2], float(both[0]) * logits[:, 2:] + float(both[1])], dim=1)
-        return float(F.cross_entropy(corrected.double(), labels)) + penalty / 2 * float(both[1]) ** 2
+        exact = logits.double()
+        corrected = torch.cat([exact[:, :2], float(both[0]) * exact[:, 2:] + float(both[1])], dim=1)
+        return float(F.cross_entropy(corrected, labels)) + penalty / 2 * float(both[1]) ** 2
 
     for penalty in (0.0, 0.5):
         best = minimize(loss, [1.0, 0.0], args=(penalty,)).x
-        measured = BiC(steps=250, lr=0.05, penalty=penalty).fit(logits, labels, 2)
+        measured = BiC(steps=1500, lr=0.05, penalty=penalty).fit(logits, labels, 2)
         assert measured.tolist() == pytest.approx(best.tolist(), abs=0.02)
     assert BiC(steps=0).fit(logits, labels, 2).tolist() == [1.0, 0.0]
 

@@ -95,7 +95,7 @@ def test_er_ace_with_the_tasks_classes_is_replay_with_a_local_loss(make_stream: 
         images, labels = learner.images_of(rows.numpy()), learner.labels_of(rows.numpy())
         batch = plugin.transform_batch(learner, Batch(images, labels, rows, torch.zeros(8, dtype=torch.bool)))
         step = learner.step_of(batch.with_images(learner.backbone.normalize(batch.images)))
-        loss = learner._classification(step, scenario.tasks[1])
+        loss = learner.classification_of(step)
         weights.append(
             [2 * one if stream is replay else one for one in torch.autograd.grad(loss, learner.head.parameters())]
         )

@@ -13,6 +13,7 @@ from clsuite.data.batch import Batch
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
 from clsuite.plugin import Plugin
+from clsuite.plugin.helpers import gradient_of
 from clsuite.scenarios import Scenario
 from clsuite_plugins.agem import AGEM
 from clsuite_plugins.der import DER
@@ -230,18 +231,17 @@ def test_der_forgets_less_than_fine_tuning(make_stream: Any) -> None:
     assert first[1] > first[0] + 0.2
 
 
-def test_agem_never_leaves_a_gradient_against_the_exemplars(make_stream: Any) -> None:
+def test_agem_never_leaves_a_gradient_against_the_exemplars(make_stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     overlaps: list[tuple[float, float]] = []
     plugin = AGEM(capacity=30, batch_size=20)
-    reference = plugin._reference
     kept: list[torch.Tensor] = []
 
-    def spy(learner: Learner, parameters: list[torch.nn.Parameter]) -> torch.Tensor:
+    def spy(step: Step, parameters: list[torch.nn.Parameter]) -> torch.Tensor:
         kept.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).clone())
-        kept.append(reference(learner, parameters))
+        kept.append(gradient_of(step, parameters))
         return kept[-1]
 
-    plugin._reference = spy  # type: ignore[method-assign]
+    monkeypatch.setattr("clsuite_plugins.agem.gradient_of", spy)
 
     class After(Plugin):
         def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
