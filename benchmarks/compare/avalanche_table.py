@@ -1,7 +1,7 @@
-"""Writes the table of clsuite's methods beside Avalanche's strategies, from the records of ``avalanche.yaml``.
+"""Writes the table of clsuite's methods beside Avalanche's strategies, from the records of one of the benchmarks here.
 
 Run as ``clsuite bench benchmarks/compare/avalanche.yaml`` and then ``python benchmarks/compare/avalanche_table.py
-runs/avalanche --write docs/how-to/avalanche.md``, which replaces what stands between the two marks of that page.
+runs/avalanche --write docs/how-to/avalanche.md``, which replaces what stands between its marks in the page.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from clsuite.metrics.interval import mean_interval
 from clsuite.records import RunRecord, read_record
 
 THEIRS = " (Avalanche)"
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+STREAMS = {
+    "avalanche": "the quickstart's stream",
+    "avalanche_domains": "the digits of four sources, one source after another",
+}
+"""What the records' benchmarks are streams of, in words."""
 PAIRS = {
     "finetune": "Naive",
     "replay": "Replay",
@@ -68,11 +72,11 @@ def _figures(records: Sequence[RunRecord]) -> Figures:
     )
 
 
-def tables(figures: Mapping[str, Figures]) -> str:
-    """The two tables: methods that both have, and strategies that only Avalanche has."""
+def tables(figures: Mapping[str, Figures], stream: str) -> str:
+    """The table of methods that both have, and that of strategies that only Avalanche has, if there are any."""
     seeds = sorted({seed for one in figures.values() for seed in one.accuracy})
     lines = [
-        f"Final accuracy in percent (mean over tasks) on the quickstart's stream, mean ± 95 % interval over the seeds "
+        f"Final accuracy in percent (mean over tasks) on {stream}, mean ± 95 % interval over the seeds "
         f"{', '.join(map(str, seeds))}. The difference is paired by seed, and **bold** if its interval excludes 0.",
         "",
         "| clsuite | | Avalanche | | difference | gradient samples | stored |",
@@ -86,13 +90,17 @@ def tables(figures: Mapping[str, Figures]) -> str:
                 f"| {ours} | {_mean(one.accuracy.values())} | {theirs} | {_mean(other.accuracy.values())} "
                 f"| {difference(one, other)} | {costs} |"
             )
-    lines += ["", "| only Avalanche | | gradient samples | stored |", "|---|--:|--:|--:|"]
+    return "\n".join(lines + _only_theirs(figures))
+
+
+def _only_theirs(figures: Mapping[str, Figures]) -> list[str]:
+    lines = ["", "| only Avalanche | | gradient samples | stored |", "|---|--:|--:|--:|"]
     for name in sorted(figures):
         theirs = name.removesuffix(THEIRS)
         if theirs != name and theirs not in PAIRS.values():
             one = figures[name]
             lines.append(f"| {theirs} | {_mean(one.accuracy.values())} | {one.samples:,.0f} | {_bytes(one.stored)} |")
-    return "\n".join(lines)
+    return lines if len(lines) > 3 else []
 
 
 def difference(one: Figures, other: Figures) -> str:
@@ -112,30 +120,40 @@ def _bytes(size: int) -> str:
     return "-" if not size else f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
-def replaced(page: str, table: str) -> str:
-    """The page with another table between its marks.
+def marks(benchmark: str) -> tuple[str, str]:
+    """The lines of a page between which the table of a benchmark stands."""
+    return f"<!-- table {benchmark}: begin -->", f"<!-- table {benchmark}: end -->"
+
+
+def replaced(page: str, table: str, benchmark: str) -> str:
+    """The page with another table between the marks of a benchmark.
 
     Raises:
-        UserError: If it has no marks.
+        UserError: If it has no such marks.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = marks(benchmark)
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if not (begin and end):
-        raise UserError(f"the page has no lines '{BEGIN}' and '{END}', between which the table is written")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+        raise UserError(f"the page has no lines '{first}' and '{last}', between which the table is written")
+    return f"{before}{first}\n{table}\n{last}{after}"
 
 
 def main() -> None:
     """Read the command line, and print or write the table."""
     parser = argparse.ArgumentParser(description="The table of clsuite's methods beside Avalanche's strategies.")
-    parser.add_argument("runs", type=Path, help="folder of the records of benchmarks/compare/avalanche.yaml")
+    parser.add_argument("runs", type=Path, help="folder of the records of a benchmark of benchmarks/compare")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="page in which the table is replaced")
     arguments = parser.parse_args()
-    table = tables(figures_of([read_record(path) for path in sorted(arguments.runs.glob("*/seed*.json"))]))
+    records = [read_record(path) for path in sorted(arguments.runs.glob("*/seed*.json"))]
+    if not records:
+        parser.error(f"there are no records in {arguments.runs}: run the benchmark first")
+    benchmark = records[0].benchmark
+    table = tables(figures_of(records), STREAMS.get(benchmark, benchmark))
     if arguments.write is None:
         print(table)
     else:
-        arguments.write.write_text(replaced(arguments.write.read_text("utf-8"), table), "utf-8")
+        arguments.write.write_text(replaced(arguments.write.read_text("utf-8"), table, benchmark), "utf-8")
 
 
 if __name__ == "__main__":

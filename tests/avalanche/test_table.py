@@ -33,7 +33,8 @@ def test_differences_are_paired_by_seed(script: ModuleType) -> None:
     assert script.difference(ours, better) == "**+2.0 ± 0.0**"
     assert script.difference(ours, alike) == "+0.0 ± 12.7"  # the t quantile for two seeds, 12.706, times 1
     assert script.difference(ours, script.Figures({1: 59.0}, 0.0, 0)) == "-1.0"
-    table = script.tables({"finetune": ours, "Naive (Avalanche)": better, "MAS (Avalanche)": alike})
+    table = script.tables({"finetune": ours, "Naive (Avalanche)": better, "MAS (Avalanche)": alike}, "a stream")
+    assert "on a stream, mean" in table
     row = "| finetune | 60.0 ± 24.8 | Naive | 62.0 ± 24.8 | **+2.0 ± 0.0** | 1,000 / 2,500 | - / 52 kB |"
     assert row in table.splitlines()
     assert table.splitlines()[-1].startswith("| MAS | 66.7 ±")
@@ -41,10 +42,17 @@ def test_differences_are_paired_by_seed(script: ModuleType) -> None:
 
 
 def test_the_table_is_written_between_the_marks_of_the_page(script: ModuleType) -> None:
-    page = f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n"
-    assert script.replaced(page, "new") == f"before\n{script.BEGIN}\nnew\n{script.END}\nafter\n"
+    begin, end = script.marks("avalanche")
+    page = f"before\n{begin}\nold\n{end}\nafter\n"
+    assert script.replaced(page, "new", "avalanche") == f"before\n{begin}\nnew\n{end}\nafter\n"
     with pytest.raises(UserError, match="the page has no lines"):
-        script.replaced("nothing", "new")
+        script.replaced(page, "new", "avalanche_domains")
+
+
+@pytest.mark.parametrize(("benchmark", "pairs"), [("avalanche", 10), ("avalanche_domains", 9)])
+def test_the_page_has_all_pairs_of_both_streams(script: ModuleType, benchmark: str, pairs: int) -> None:
+    begin, end = script.marks(benchmark)
     published = (FOLDER / "docs" / "how-to" / "avalanche.md").read_text("utf-8")
-    rows = published.partition(script.BEGIN)[2].partition(script.END)[0].splitlines()
-    assert sum(row.count(theirs) for theirs in script.PAIRS.values() for row in rows if f"| {theirs} |" in row) == 10
+    table = published.partition(begin)[2].partition(end)[0]
+    assert script.STREAMS[benchmark] in table
+    assert sum(f"| {theirs} |" in table for theirs in script.PAIRS.values()) == pairs
