@@ -34,6 +34,7 @@ class Backdoor(Plugin):
     traits = Traits(
         memory=("weights",),
         incompatible_with={"all data": "joint training goes back to the pre-trained weights of one network alone"},
+        effects=("trains by itself",),
         paper="Chen, ICML 2025 (backdoor adjustment)",
     )
 

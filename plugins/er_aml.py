@@ -39,6 +39,7 @@ class ERAML(RehearsalPlugin):
     traits = Traits(
         memory=("exemplars",),
         incompatible_with={"all data": "joint training has all data already"},
+        effects=("trains by itself",),
         paper="Caccia, ICLR 2022 (ER-AML)",
         lends=True,
     )

@@ -39,6 +39,7 @@ class GSS(RehearsalPlugin):
     traits = Traits(
         memory=("exemplars",),
         incompatible_with={"all data": "joint training has all data already"},
+        effects=("trains by itself",),
         paper="Aljundi, NeurIPS 2019 (GSS)",
         lends=True,
     )

@@ -40,7 +40,9 @@ class MIR(RehearsalPlugin):
             be another one, such as Adam's. (Authors: the rate of their SGD, 0.1.)
     """
 
-    traits = Traits(memory=("exemplars",), paper="Aljundi, NeurIPS 2019 (MIR)", lends=True)
+    traits = Traits(
+        memory=("exemplars",), effects=("trains by itself",), paper="Aljundi, NeurIPS 2019 (MIR)", lends=True
+    )
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ class ErAce(Plugin):
     More words.
     """
 
-    traits = Traits(paper="Caccia, ICLR 2022 (ER-ACE)", memory=("exemplars",))
+    traits = Traits(paper="Nobody, ICLR 2022 (ER-ACE)", memory=("exemplars",))
 '''
 
 
@@ -35,7 +35,7 @@ def test_docstring_and_paper_are_those_of_the_published_source(tmp_path: Path, n
     path.write_text(SOURCE)
     shown = _plugin(entry(name), path)
     assert shown.summary == "Asymmetric cross-entropy for new classes."
-    assert shown.papers == {"Caccia, ICLR 2022 (ER-ACE)": ""}
+    assert shown.papers == {"Nobody, ICLR 2022 (ER-ACE)": ""}
 
 
 @pytest.mark.parametrize(

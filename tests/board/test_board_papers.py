@@ -17,8 +17,7 @@ from clsuite.board.site import site_files
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog, is_ours
 
-ADDRESS = r"https://(arxiv\.org/abs/\d{4}\.\d{5}|doi\.org/10\.\d+/[\w.-]+)"
-ADDRESS = r"https://(arxiv\.org/abs/\d{4}\.\d{5}|doi\.org/10\.\d+/[\w-]+|openreview\.net/forum\?id=\w+)"
+ADDRESS = r"https://(arxiv\.org/abs/\d{4}\.\d{5}|doi\.org/10\.\d+/[\w.-]+|openreview\.net/forum\?id=\w+)"
 
 
 def test_every_paper_of_our_plugins_has_an_address_and_none_is_left_over() -> None:
