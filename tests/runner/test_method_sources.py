@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +45,11 @@ methods:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my_method.py").write_text(METHOD)
     (tmp_path / "tiny.yaml").write_text(BENCHMARK)
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    sys.modules.pop("my_method", None)  # other tests make a method of this name
+    return tmp_path
 
 
 def test_a_file_and_an_importable_class_are_the_same_plugin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,9 +90,9 @@ def _check_name(name: str) -> None:
 
 def _is_installed(name: str) -> bool:
     """Whether ``import NAME`` finds a module outside the current folder; imports nothing."""
-    from importlib.util import find_spec
+    from importlib.machinery import PathFinder
 
-    spec = find_spec(name)
+    spec = PathFinder.find_spec(name)  # not those of plugins' files that this process has read
     return spec is not None and spec.origin is not None and Path(spec.origin).resolve().parent != Path.cwd()
 
 
