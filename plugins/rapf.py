@@ -64,7 +64,7 @@ class RAPF(Plugin):
         incompatible_with={"all data": "joint training has no old classes to draw features of"},
         training={"batch_size": 100, "optimizer": {"name": "adam", "lr": 1e-3, "weight_decay": 0.0}},
         paper="Huang, ECCV 2024 (RAPF)",
-        effects=("trains by itself",),
+        effects=("adds modules", "trains by itself"),
     )
     state = ("_statistics",)
 
