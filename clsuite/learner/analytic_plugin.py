@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import torch
@@ -31,7 +32,7 @@ Layer = Literal["uniform", "normal"]
 """How the weights of a random layer are drawn."""
 
 
-class AnalyticPlugin(Plugin):
+class AnalyticPlugin(Plugin, ABC):
     """A classifier that is solved at the end of each task from statistics of frozen features; nothing is trained.
 
     An image that occurs again does not count again, and a class without an image so far is never predicted. A subclass
@@ -47,9 +48,9 @@ class AnalyticPlugin(Plugin):
         self._taken = TakenRows(len(scenario.table))
         self.prepare(learner, len(scenario.classes))
 
+    @abstractmethod
     def prepare(self, learner: Learner, classes: int) -> None:
         """Draw projections and create statistics, for a number of classes of the whole stream."""
-        raise NotImplementedError
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Add the features of the task's new images to the statistics, and solve for the classifier."""
@@ -64,13 +65,13 @@ class AnalyticPlugin(Plugin):
         """Features ``[N, d]`` of rows of the table, and their labels ``[N]``, both on the CPU."""
         return learner.features_of(indices).cpu(), learner.labels_of(indices).cpu()
 
+    @abstractmethod
     def learn(self, learner: Learner, features: Tensor, labels: Tensor) -> None:
         """Add features ``[N, d]`` with labels ``[N]`` to the statistics, and solve for the classifier."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scores(self, features: Tensor, seen: int) -> Tensor:
         """Scores ``[B, seen]`` of features ``[B, d]`` for the first classes, on the device of the features."""
-        raise NotImplementedError
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
         """Scores ``[B, seen classes]``; far below all others for classes without an image so far."""
@@ -109,17 +110,17 @@ class RidgePlugin(AnalyticPlugin):
         self._statistic = self.statistic(self._project.width, classes)
         self._classifier = torch.zeros(self._project.width, classes)
 
+    @abstractmethod
     def draw(self, learner: Learner) -> RandomProjection:
         """The projection, the same whenever it is drawn."""
-        raise NotImplementedError
 
     def statistic(self, width: int, classes: int) -> Regression:
         """What is kept of features ``[N, width]`` and targets ``[N, classes]``; by default their sums."""
         return FeatureSums(width, classes)
 
+    @abstractmethod
     def ridge_of(self, learner: Learner, projected: Tensor, targets: Tensor) -> float:
         """The ridge, which may be chosen by the projected features ``[N, M]`` and targets ``[N, C]`` of the task."""
-        raise NotImplementedError
 
     def learn(self, learner: Learner, features: Tensor, labels: Tensor) -> None:
         """Add features ``[N, d]`` with labels ``[N]`` to the statistic, and solve the regression."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from clsuite.learner.step import Step
 
 
-class GradientProjection(RehearsalPlugin):
+class GradientProjection(RehearsalPlugin, ABC):
     """Replaces the gradient of a step by one that conflicts less with exemplars; a member says by which.
 
     The gradient is that of all losses of the method, before other plugins mask it.
     """
 
+    @abstractmethod
     def projected(self, learner: Learner, gradient: Tensor, parameters: list[nn.Parameter]) -> Tensor | None:
         """The gradient to use instead.
 
@@ -34,7 +36,6 @@ class GradientProjection(RehearsalPlugin):
         Returns:
             Another gradient ``[P]``, or None to keep the given one.
         """
-        raise NotImplementedError
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Project the gradient, if there are exemplars."""

@@ -7,6 +7,7 @@ training, by the gradient and the update of each step (`PathPenalty`).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,7 +33,7 @@ CHUNK = 16
 """Number of images whose gradients are computed at once; it moves results by rounding alone."""
 
 
-class ImportancePenalty(Plugin):
+class ImportancePenalty(Plugin, ABC):
     """Holds parameters near their values after the last task, each as firmly as its importance says.
 
     The loss gains ``penalty / 2 * sum importance * (theta - anchor)^2``. Parameters that did not exist after the last
@@ -56,9 +57,9 @@ class ImportancePenalty(Plugin):
         self.penalty, self._owner = penalty, owner
         self._importances, self._anchor = dict[str, Tensor](), dict[str, Tensor]()
 
+    @abstractmethod
     def measure(self, learner: Learner, task: Task) -> dict[str, Tensor]:
         """The importance of each trained parameter for a task that has been trained, by name, in its shape."""
-        raise NotImplementedError
 
     def joined(self, old: Tensor, fresh: Tensor | None) -> Tensor:
         """The importance of a parameter for all tasks.
@@ -113,6 +114,7 @@ class PathPenalty(ImportancePenalty):
             raise UserError(f"{self._owner}: precision 16 scales the gradients that it sums: use bf16 or 32")
         self._before = dict[str, tuple[Tensor, Tensor]]()
 
+    @abstractmethod
     def add_step(self, name: str, gradient: Tensor, before: Tensor, after: Tensor) -> None:
         """Add the step of a parameter.
 
@@ -122,7 +124,6 @@ class PathPenalty(ImportancePenalty):
             before: Its value before the step.
             after: Its value after it.
         """
-        raise NotImplementedError
 
     def end_step(self, learner: Learner) -> None:
         """Called when the step of all parameters has been added."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,7 +25,7 @@ SCALE = "clip.logit_scale"
 """CLIP's logit scale, which is neither scored nor moved: it is one number, whose gradient is that of all images."""
 
 
-class SparseTuning(Plugin):
+class SparseTuning(Plugin, ABC):
     """Scores the weights of the backbone at a task's start, and puts those that are not chosen back after each step.
 
     Weight decay and momentum move weights that have no gradient, so that a mask of gradients does not hold them. A
@@ -46,9 +47,9 @@ class SparseTuning(Plugin):
         self._masks: dict[str, Tensor] = {}
         self._start: dict[str, Tensor] = {}
 
+    @abstractmethod
     def choose(self, learner: Learner, task: Task) -> dict[str, Tensor]:
         """Masks of the weights to train, bool in their shapes, by their names in the backbone."""
-        raise NotImplementedError
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
         """Warm up the new part of the head, choose the weights, and copy those that must not move."""
