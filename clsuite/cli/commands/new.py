@@ -91,7 +91,10 @@ def _check_name(name: str) -> None:
 def _is_installed(name: str) -> bool:
     """Whether ``import NAME`` finds a module outside the current folder; imports nothing."""
     from importlib.machinery import PathFinder
+    from importlib.metadata import packages_distributions
 
+    if name in packages_distributions():  # editable installations are found by a hook, and on no path
+        return True
     spec = PathFinder.find_spec(name)  # not those of plugins' files that this process has read
     return spec is not None and spec.origin is not None and Path(spec.origin).resolve().parent != Path.cwd()
 
