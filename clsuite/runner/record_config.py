@@ -78,8 +78,8 @@ def tasks_learned(spec: BenchmarkSpec, limit_tasks: int | None = None) -> int | 
 def stream_config(spec: BenchmarkSpec, limit_tasks: int | None = None) -> dict[str, Any]:
     """The stream as stored in a record; files only by their names."""
     return {
-        "dataset": _without_path(spec.dataset.model_dump()) if spec.dataset else None,
-        "scenario": _without_path(spec.scenario.model_dump()),
+        "dataset": without_path(spec.dataset.model_dump()) if spec.dataset else None,
+        "scenario": without_path(spec.scenario.model_dump()),
         "limit_tasks": tasks_learned(spec, limit_tasks),
     }
 
@@ -99,7 +99,7 @@ def probe_config(probe: AnyProbe, image_size: int, data_root: Path | None) -> di
         del content["at"]  # so that entries of older records still match
     if isinstance(probe, ZeroShotProbe):
         named = load_named_table(probe, image_size, data_root)
-        sources = {"dataset": _without_path(content["dataset"])} if probe.dataset else {}
+        sources = {"dataset": without_path(content["dataset"])} if probe.dataset else {}
         kept = {key: value for key, value in content.items() if key not in ("path", "names", "dataset")}
         return {**kept, **sources, "templates": list(probe.templates), "fingerprint": named.fingerprint}
     if "path" in content:
@@ -108,13 +108,13 @@ def probe_config(probe: AnyProbe, image_size: int, data_root: Path | None) -> di
     return content
 
 
-def _without_path(spec: dict[str, Any]) -> dict[str, Any]:
+def without_path(spec: dict[str, Any]) -> dict[str, Any]:
     """The specification of a data set or stream, with files only by their names."""
     shown = dict(spec)
     if shown.get("path"):
         shown["path"] = Path(shown["path"]).name
     if "parts" in shown:
-        shown["parts"] = [_without_path(part) for part in shown["parts"]]
+        shown["parts"] = [without_path(part) for part in shown["parts"]]
     return shown
 
 

@@ -22,7 +22,7 @@ from clsuite.plugin.recorded_plugin import NAME_FOLDER, plain_name, recorded_plu
 from clsuite.probes.spec import AnyProbe, ProbeSpec
 from clsuite.records import PluginEntry, RunRecord
 from clsuite.records.canonical import sha256_of_file
-from clsuite.runner.record_config import probe_config
+from clsuite.runner.record_config import probe_config, without_path
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
 from clsuite.scenarios import ScenarioSpec
 
@@ -112,9 +112,11 @@ def restored_dataset(content: Any, download: bool = False) -> DatasetSpec | None
     if content is None:
         return None
     try:
-        return _kept_here(DatasetSpec.model_validate(content), download)
+        spec = DatasetSpec.model_validate(content)
     except ValidationError as error:
         raise UserError(f"its data set is not one of this version: {_words(error)}") from error
+    _refuse_elsewhere(spec, download)
+    return _downloaded(spec, download)
 
 
 def _words(error: KeyError | ValidationError) -> str:
@@ -123,12 +125,19 @@ def _words(error: KeyError | ValidationError) -> str:
     return f"config.{error.args[0]} is missing"
 
 
-def _kept_here(spec: DatasetSpec, download: bool) -> DatasetSpec:
+def _refuse_elsewhere(spec: DatasetSpec, download: bool) -> None:
+    """Refuse paths, and a hub's data unless they may be downloaded."""
     if spec.path:
         plain_name(spec.path, "folder of data")
     if spec.name.startswith(HUB) and not download:
         raise UserError(f"the run's data set '{shortened(spec.name)}' is on a hub: {DOWNLOAD}")
-    parts = tuple(_kept_here(part, download) for part in spec.parts)
+    for part in spec.parts:
+        _refuse_elsewhere(part, download)
+
+
+def _downloaded(spec: DatasetSpec, download: bool) -> DatasetSpec:
+    """The data set, which is downloaded or not, whatever it says itself."""
+    parts = tuple(_downloaded(part, download) for part in spec.parts)
     return spec.model_copy(update={"download": download, "parts": parts})
 
 
@@ -144,9 +153,21 @@ def restored_stream(record: RunRecord, download: bool = False) -> tuple[DatasetS
     """
     try:
         scenario = ScenarioSpec.model_validate(record.config["scenario"])
-        return restored_dataset(record.config["dataset"], download), scenario
+        dataset = restored_dataset(record.config["dataset"], download)
+        return _with_paths(dataset, record.benchmark, download), scenario
     except (KeyError, ValidationError) as error:
         raise UserError(f"its stream cannot be made by this version: {_words(error)}") from error
+
+
+def _with_paths(dataset: DatasetSpec | None, benchmark: str, download: bool) -> DatasetSpec | None:
+    """The data set with the paths of the shipped benchmark of that name, if it is the same but for its folders."""
+    if dataset is None or benchmark not in shipped_benchmarks():
+        return dataset
+    spec, _ = load_benchmark(benchmark)
+    recorded = without_path(dataset.model_dump())
+    if spec.dataset is None or without_path(spec.dataset.model_dump()) != recorded:
+        return dataset
+    return _downloaded(spec.dataset, download)
 
 
 def refuse_request(backbone: Mapping[str, Any], download: bool, fix: str = DOWNLOAD) -> None:

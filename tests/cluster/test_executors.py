@@ -23,7 +23,11 @@ def test_the_same_six_runs_have_the_same_keys_and_counts(
 ) -> None:
     if executor == "slurm":
         request.getfixturevalue("slurm")
-    folder.call("bench", "six.yaml", "--executor", executor, *OPTIONS[executor])
+    folder.call("bench", "six.yaml", "--executor", executor, "--log", "csv,tensorboard", *OPTIONS[executor])
     assert results(folder.records("six")) == undisturbed["six"]
     assert {status for _, status, _ in undisturbed["six"].values()} == {"done"}
     assert len(undisturbed["six"]) == 6
+    for path in folder.beside("six", "seed*.json"):  # each run is tracked beside its record, wherever it was done
+        tracked = path.with_suffix(".trackers")
+        assert (tracked / "csv" / "metrics.csv").read_text().count("\n") > 2
+        assert len(list(tracked.glob("tensorboard/events.*"))) == 1

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from clip_miniatures import write_for_clip
+from PIL import Image
 
 from clsuite.cli.main import main
 from clsuite.data.catalog import MTIL_ORDERS
 from clsuite.data.datasets import load_table
 from clsuite.records import read_record
+from clsuite.runner.file_names import file_name
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 from clsuite.scenarios import Scenario, build_scenario
 
@@ -32,6 +34,8 @@ HALVES = {key: (f"clip_{key}_b0_inc{step}", f"clip_{key}_b{count // 2}_inc{step}
           for key, (_, count, step, _) in NINE.items()}  # fmt: skip
 CHEAP = "aircraft"
 """The one that runs by default; continuous integration has the others too."""
+SMALL = ("eurosat", "mnist", "cifar100", "fgvc_aircraft")
+"""A stream of these has all sets that a row of the benchmark gives a rate of its own."""
 TINY = ("backbone.name=open_clip:clip_nano", "backbone.weights=random", "backbone.image_size=32")
 QUICK = ("training.steps=2", "training.warmup_steps=1", "training.batch_size=4", "training.precision='32'")
 
@@ -140,15 +144,19 @@ def test_weights_of_full_size(
     call = (tmp_path / "root", tmp_path / "runs")
     assert bench("mtil", *call, "--dry-run", settings=(*weights, "backbone.image_size=32")) == 0
     assert "5 runs, 0 done, 5 to do" in capsys.readouterr().out
-    small = (
-        "dataset={name: sequence, division: zscl, parts: [{name: eurosat}, {name: mnist}]}", "scenario.order=given",
-        "training.by_task={mnist: {optimizer: {lr: 0.00005}}}",
-    )  # fmt: skip
-    chosen = ("--debug", "--methods", "finetune", "--limit-tasks", "1")
+    folder = tmp_path / "root" / "imagenet" / "train" / "n01440764"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (64, 64), "red").save(folder / "tench.JPEG")
+    parts = ", ".join(f"{{name: {name}, train_per_class: 1, test_per_class: 1}}" for name in SMALL)
+    small = (f"dataset={{name: sequence, division: zscl, parts: [{parts}]}}", "scenario.order=given")
+    chosen = ("--debug", "--methods", "all", "--limit-tasks", "1", "--set", "backbone.image_size=64")
     assert bench("mtil", *call, *chosen, settings=(*weights, *QUICK, *small)) == 0
-    record = read_record(next((tmp_path / "runs" / "mtil" / "finetune").glob("seed0-*.json")))
-    assert record.status == "done"
-    assert record.tasks[0].steps == 2
-    assert record.cost is not None
-    assert record.cost.trainable_parameters == record.cost.total_parameters - 1  # all but the scale
-    assert {*record.config["backbone"]["templates"]} == {"eurosat", "mnist"}
+    records = {path.parent.name: read_record(path) for path in (tmp_path / "runs" / "mtil").glob("*/seed0-*.json")}
+    assert {*records} == {file_name(name) for name in load_benchmark("mtil")[0].all_methods}
+    for name, record in records.items():
+        assert record.status == "done", name
+        assert record.tasks[0].steps == (0 if name in ("zero_shot", "moder") else 2), name
+        assert {*record.config["backbone"]["templates"]} == {*SMALL}
+    cost = records["finetune"].cost
+    assert cost is not None
+    assert cost.trainable_parameters == cost.total_parameters - 1  # all but the scale

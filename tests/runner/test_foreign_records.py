@@ -21,7 +21,7 @@ from clsuite.errors import UserError
 from clsuite.plugin.catalog import find_plugin
 from clsuite.records import RunRecord, read_record
 from clsuite.runner.model_file import load_model
-from clsuite.runner.recorded_inputs import Allowed, refuse_request, restored_dataset
+from clsuite.runner.recorded_inputs import Allowed, refuse_request, restored_dataset, restored_stream
 from clsuite.runner.rerun import plan_from_record
 from clsuite.stream.sealed_state import read_state, write_state
 
@@ -267,6 +267,17 @@ def test_schemes_of_hubs_are_known_in_any_letters() -> None:
 def test_a_record_gives_no_folder_of_data(path: str) -> None:
     with pytest.raises(UserError, match="the record names its folder of data"):
         restored_dataset({"name": "image_folder", "path": path})
+
+
+def test_folders_below_others_are_those_of_the_shipped_benchmark() -> None:
+    """A record has the last part of a path alone: that of the benchmark leads to the data of the whole stream."""
+    published = Path(__file__).parents[2] / "leaderboard" / "records" / "mini_mtil" / "zero_shot"
+    record = read_record(next(published.glob("*.json")))
+    assert record.config["dataset"]["parts"][2]["path"] == "mnist"
+    for benchmark, place in {"mini_mtil": "digits_domains/mnist", "digits_domains": "mnist", "own": "mnist"}.items():
+        dataset, _ = restored_stream(record.model_copy(update={"benchmark": benchmark}))
+        assert dataset is not None
+        assert dataset.parts[2].path == place
 
 
 def test_the_published_source_of_a_method_goes_with_its_row(
