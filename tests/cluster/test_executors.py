@@ -23,11 +23,22 @@ def test_the_same_six_runs_have_the_same_keys_and_counts(
 ) -> None:
     if executor == "slurm":
         request.getfixturevalue("slurm")
-    folder.call("bench", "six.yaml", "--executor", executor, "--log", "csv,tensorboard", *OPTIONS[executor])
+    folder.call("bench", "six.yaml", "--executor", executor, *OPTIONS[executor])
     assert results(folder.records("six")) == undisturbed["six"]
     assert {status for _, status, _ in undisturbed["six"].values()} == {"done"}
     assert len(undisturbed["six"]) == 6
-    for path in folder.beside("six", "seed*.json"):  # each run is tracked beside its record, wherever it was done
-        tracked = path.with_suffix(".trackers")
-        assert (tracked / "csv" / "metrics.csv").read_text().count("\n") > 2
-        assert len(list(tracked.glob("tensorboard/events.*"))) == 1
+
+
+@pytest.mark.parametrize("executor", ["ray", "slurm"])
+def test_runs_are_tracked_beside_their_records(
+    executor: str, folder: Folder, undisturbed: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    if executor == "slurm":
+        request.getfixturevalue("slurm")
+    tracked = ("--methods", "finetune,ncm", "--log", "csv")
+    folder.call("bench", "six.yaml", "--executor", executor, *tracked, *OPTIONS[executor])
+    found = results(folder.records("six"))
+    assert found == {name: undisturbed["six"][name] for name in found}
+    assert len(found) == 2
+    for path in folder.beside("six", "seed*.json"):
+        assert (path.with_suffix(".trackers") / "csv" / "metrics.csv").read_text().count("\n") > 2
