@@ -152,7 +152,7 @@ def test_weights_of_full_size(
     chosen = ("--debug", "--methods", "all", "--limit-tasks", "1", "--set", "backbone.image_size=64")
     assert bench("mtil", *call, *chosen, settings=(*weights, *QUICK, *small)) == 0
     records = {path.parent.name: read_record(path) for path in (tmp_path / "runs" / "mtil").glob("*/seed0-*.json")}
-    assert {*records} == {file_name(name) for name in load_benchmark("mtil")[0].all_methods}
+    assert {*records} == {file_name(name) for name in load_benchmark("mtil")[0].named_methods}
     for name, record in records.items():
         assert record.status == "done", name
         assert record.tasks[0].steps == (0 if name in ("zero_shot", "moder") else 2), name
