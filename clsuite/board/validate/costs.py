@@ -234,7 +234,7 @@ def step_problem(record: RunRecord, training: Sequence[int], repeats: int) -> st
     for index, (task, images) in enumerate(zip(record.tasks, training, strict=True)):
         plain, samples = _plain(record, index, images, repeats)
         most, _ = _plain(record, index, sum(training[: index + 1]), repeats)
-        if problem := _of_task(record, method, index, task, (plain, most, samples)):
+        if problem := _of_task(record, method, index, task, (plain, most, samples, images)):
             return f"task {index + 1}: {problem}"
     return _images(record, sum(training))
 
@@ -254,7 +254,7 @@ def _plain(record: RunRecord, index: int, images: int, repeats: int) -> tuple[in
     return steps, repeats * (whole * images + begun) + again * min(batch, images - begun)
 
 
-def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due: tuple[int, int, int]) -> str:
+def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due: tuple[int, int, int, int]) -> str:
     """The problem with the steps and samples of a task.
 
     Args:
@@ -262,9 +262,10 @@ def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due
         method: Its method.
         index: The number of the task.
         task: The record's entry of the task.
-        due: Steps of plain training, steps if all images up to this task are trained on, samples of plain training.
+        due: Steps of plain training, steps if all images up to this task are trained on, samples of plain training,
+            and training images of the task.
     """
-    plain, most, samples = due
+    plain, most, samples, images = due
     steps, counted = task.steps, task.gradient_samples
     if method.is_known and not method.trains_by_gradient(index):
         return f"it says {steps} steps and {counted} samples, but its method takes no gradient steps then" * bool(
@@ -278,7 +279,7 @@ def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due
     if method.is_known and not steps:
         return "it says that it took no step"
     least = 0 if not method.is_known else steps if chooses else samples
-    largest = _most_samples(record, method, steps)
+    largest = _most_samples(record, method, steps, images)
     alone = (
         method.is_known
         and not chooses
@@ -289,12 +290,16 @@ def _of_task(record: RunRecord, method: Method, index: int, task: TaskEntry, due
     return ""
 
 
-def _most_samples(record: RunRecord, method: Method, steps: int) -> int:
-    """Largest number of samples in the backward passes of some steps, with the exemplars that plugins may add."""
-    batch = record.config["training"]["batch_size"]
+def _most_samples(record: RunRecord, method: Method, steps: int, images: int) -> int:
+    """Largest number of samples in the backward passes of some steps, with the exemplars that plugins may add.
+
+    A method with passes of its own may make them in each step, and over the images of the task besides.
+    """
+    batch: int = record.config["training"]["batch_size"]
     added = [max(batch, int(entry.args.get("batch_size") or 0)) for entry in record.plugins]
-    at_once: int = MOST_PASSES * batch if method.has_own_passes else batch + 2 * sum(added)
-    return steps * at_once
+    if method.has_own_passes:
+        return MOST_PASSES * (steps * batch + images)
+    return steps * (batch + 2 * sum(added))
 
 
 def _images(record: RunRecord, training: int) -> str:
