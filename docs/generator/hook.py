@@ -13,6 +13,7 @@ from mkdocs.structure.pages import Page
 
 from clsuite_docs import (
     commands,
+    comparisons,
     fields,
     included,
     interface,
@@ -68,6 +69,7 @@ def generated() -> Iterator[tuple[str, str]]:
     yield "reference/plugin-api.md", interface.authors()
     yield "reference/reading-list.md", reading_list.page()
     yield "results.md", results.page(repository)
+    yield "comparisons.md", comparisons.page()
     yield "reference/methods/index.md", method_index.page()
     for name, text in methods.pages(repository).items():
         yield f"reference/methods/{name}.md", text
