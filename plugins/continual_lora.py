@@ -39,7 +39,8 @@ class ContinualLoRA(Plugin):
     row, whose entries have a mean of 0.9, and its largest singular value is 12 where that of LoRA's A is 0.7). What
     B learns first is a product with the sum of the inputs, and a rate that suits `pet` is too large: on the quickstart
     25.0 % remain with 0.003 (seed 0), where `pet` has 78.6 and ``mag_max`` 76.8; on validation images of another seed
-    88.3 % with 0.001, 77.7 with 0.003, 39.0 with 0.01.
+    88.3 % with 0.001, 77.7 with 0.003, 39.0 with 0.01. It is the columns, not the sums: on five tasks of 18 images a
+    class, 69.7 % remain with 0.003, 66.6 with products, 79.1 with products and rows, and 79.2 with 0.001.
 
     Args:
         regime: ``naive``, ``merge``, ``ortho`` or ``mag_max``.
