@@ -30,8 +30,17 @@ class ContinualLoRA(Plugin):
 
     In ``ortho`` the code keeps sums of all A and of all B, and adds the product of these sums to the pre-trained
     weights: products of one task's B with another's A come with it, and an evaluated model is not the one that was
-    trained (``combine: factors``). ``combine: products`` adds each task's own product. The code draws A from
-    N(0, 1/rank), here it is LoRA's uniform distribution.
+    trained (``combine: factors``). ``combine: products`` adds each task's own product. "Last A" is the sum there, and
+    the task's own A here. The paper's model has one A and one B of all tasks, as the sums are; both defaults are
+    the code's. The code draws the first A with a deviation of 1 / rank, here it is LoRA's uniform one.
+
+    Columns of length 1 are an A many times as large as a drawn one, and not a random one: the last singular vectors of
+    all columns are nearly the last unit vector (LAPACK; rank 8, 192 inputs: 80 % of A's squared norm is in its last
+    row, whose entries have a mean of 0.9, and its largest singular value is 12 where that of LoRA's A is 0.7). What
+    B learns first is a product with the sum of the inputs, and a rate that suits `pet` is too large: on the quickstart
+    25.0 % remain with 0.003 (seed 0), where `pet` has 78.6 and ``mag_max`` 76.8; on validation images of another seed
+    88.3 % with 0.001, 77.7 with 0.003, 39.0 with 0.01. It is the columns, not the sums: on five tasks of 18 images a
+    class, 69.7 % remain with 0.003, 66.6 with products, 79.1 with products and rows, and 79.2 with 0.001.
 
     Args:
         regime: ``naive``, ``merge``, ``ortho`` or ``mag_max``.

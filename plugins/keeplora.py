@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clsuite.peft import LoRA, attach_pet, choose_blocks, transformer_blocks
-from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, check_range, classification_loss
+from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, UserError, check_range, classification_loss
 from clsuite.plugin.helpers import grown, main_directions, refuse_unscaled, token_covariances, without
 
 
@@ -77,6 +77,8 @@ class KeepLoRA(Plugin):
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone, attach the branch, and take the main directions of the weights."""
         refuse_unscaled("keeplora", learner.options.precision)
+        if learner.options.head != "zero_shot" and learner.options.first_values == 0:
+            raise UserError("keeplora: training.head_init is 0, and no gradient passes a head of zeros: write 0.001")
         model = learner.backbone.model
         self._numbers = choose_blocks(transformer_blocks(model), self.blocks)
         build = {"size": self.rank, "blocks": self.blocks, "targets": "q+k+v+proj", "alpha": 1.0}

@@ -46,7 +46,7 @@ class L2M(L2P):
         targets: For LoRA only: projections among ``q``, ``k``, ``v``, ``proj``, ``fc1``, ``fc2``, joined by ``+``; null
             takes ``q+v+fc1``.
         alpha: For LoRA only: numerator of the scaling factor; null takes twice the rank (authors).
-        similarity: Weight of the loss that pulls the keys (L2L: 0.1).
+        similarity: Weight of the loss that pulls the keys (authors: 0.5).
         diversify: Whether entries that were used often are avoided.
         key_init: First values of the keys: ``unit``, U(-1, 1) (authors), or ``small``, U(0, 0.01).
         query: ``plain``: the query of a training image is computed once, without augmentation; ``augmented``: at each
@@ -73,7 +73,7 @@ class L2M(L2P):
         blocks: str = "all",
         targets: str | None = None,
         alpha: float | None = None,
-        similarity: float = 0.1,
+        similarity: float = 0.5,
         diversify: bool = True,
         key_init: Literal["unit", "small"] = "unit",
         query: Literal["plain", "augmented"] = "plain",

@@ -21,7 +21,7 @@ class SelectiveLoRA(Plugin):
 
     * Each projection gets ``W x + 1[s >= threshold] B A x`` with a number s of its own. Backward the step function is
       the identity (straight-through), so that a closed matrix can open again; its A and B have no gradient meanwhile.
-    * The loss is the cross-entropy plus ``penalty`` times the mean of all ``|s|``, without it in the first epochs of a
+    * The loss is the cross-entropy plus ``penalty`` times the mean of all ``|s|``, without it in the first steps of a
       task: B is zero at first, s has no gradient of the cross-entropy then, and the penalty alone would close all.
     * Weight decay would act on s as a second penalty, and leaves it out (TAPS: it does not).
 
@@ -37,7 +37,7 @@ class SelectiveLoRA(Plugin):
         threshold: From which on a switch is on (TAPS: 0.1).
         first_switch: First value of the switches (TAPS: 0.15).
         switch_lr: Their learning rate; null takes that of the matrices, as TAPS.
-        free_epochs: First epochs of each task without the penalty.
+        free_epochs: First epochs of each task without the penalty; half of its steps, if these are fewer.
         after_task: ``keep`` goes on with the same matrices and switches. ``merge`` adds those that are on to the
             weights, and begins anew: what a task has selected is fixed.
     """
@@ -96,9 +96,10 @@ class SelectiveLoRA(Plugin):
         return [group for group in groups if group["params"]]
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
-        """The penalty; none in the first epochs of a task."""
+        """The penalty; none in the first epochs of a task, which are at most half of its steps."""
         learner.log("open", self.module.share_open())
-        if not self.penalty or learner.current_epoch < self.free_epochs:
+        in_first_half = 2 * learner.global_step < learner.trainer.estimated_stepping_batches
+        if not self.penalty or (in_first_half and learner.current_epoch < self.free_epochs):
             return None
         return self.penalty * torch.stack([gate.abs() for gate in self.module.gates]).mean()
 

@@ -24,15 +24,20 @@ class SparseMemory(Plugin):
 
     * The layer is added beside the MLP of a frozen vision transformer, begins with adding nothing, and is trained whole
       on the first task, with the head. From the second task on only its values and the head are trained.
-    * Each step keeps the ``slots`` values with the largest score, the tf-idf of information retrieval: the share that a
-      slot has of the batch's reads, times ``log((B + 1) / (df + 1))``, where df is in how many of B background batches
-      it was read. The background are the training batches of all earlier tasks.
+    * Each step keeps the ``slots`` values with the largest score among those that the batch reads, the tf-idf of
+      information retrieval: the share that a slot has of the batch's reads, times ``log((B + 1) / (df + 1))``, where df
+      is in how many of B background batches it was read. The background are the training batches of all earlier tasks.
     * Other values stay bit-identical under any optimizer: their gradients are removed, and so is what momentum,
       Adam's state and weight decay would do to them (the authors: SGD without momentum).
 
     Sizes are guesses for a ViT, whose batches read thousands of tokens and whose layer is small. The authors' language
     models: one of 22 blocks, a million slots, 4 heads, 32 reads, queries of 512, 500 to 10,000 slots for each batch,
     rate 2. First values are PyTorch's for linear layers, uniform for keys and normal for values (a guess, too).
+
+    The rate of the first task decides the rest: a layer that is trained whole on few classes with a large one lets the
+    features of all images fall onto the axis of these classes, and later tasks train no more than values. On five tasks
+    of digits (36 images a class, 5 epochs of AdamW, the head's rate 0.003), where the head alone ends with 84.1 %, it
+    ends with 69.7 at LoRA's rate of 0.003 (75.4 with all slots trained), 84.9 at 0.001, and 84.1 at 0.0003.
 
     Args:
         slots: Number of values that a step trains, from the second task on; with all slots every value is.
@@ -128,8 +133,9 @@ class SparseMemory(Plugin):
         """Which slots ``[slots]`` a step trains."""
         known = self._known.get(name, torch.zeros_like(accesses, dtype=torch.int32)).to(accesses.device)
         scores = accesses.double() if self.score == "tf" else tf_idf(accesses, known, self._known_batches)
-        chosen = scores.argsort(descending=True, stable=True)[: self.slots]
-        return torch.zeros(len(scores), dtype=torch.bool, device=scores.device).index_fill(0, chosen, value=True)
+        read = accesses > 0
+        chosen = scores.masked_fill(~read, -1.0).argsort(descending=True, stable=True)[: self.slots]
+        return torch.zeros_like(read).index_fill(0, chosen, value=True) & read
 
     def transform_update(self, learner: Learner, updates: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Remove what the optimizer does to the other values."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Mapping
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.peft import Prompt, attach_pet, choose_blocks, prompt_moments, transformer_blocks
+from clsuite.peft import Prompt, attach_module, choose_blocks, prompt_moments, transformer_blocks
 from clsuite.plugin import Learner, Plugin, Scenario, Step, Task, Traits, check_range, classification_loss
 from clsuite.plugin.helpers import compute_features, null_space
 
@@ -84,16 +86,17 @@ class VPTNSP2(Plugin):
         """Freeze the backbone and attach the prompts."""
         model = learner.backbone.model
         self._numbers = choose_blocks(transformer_blocks(model), self.blocks)
-        build = {"size": self.length, "blocks": self.blocks, "generator": learner.generator("vpt_nsp2")}
-        module = attach_pet(learner, self, "prompts", "prompt", prompt_init="unit", **build)
-        assert isinstance(module, Prompt)
-        self.prompts = module
+        draws = learner.generator("vpt_nsp2")
+        self.prompts = Prompt(model, self._numbers, self.length, draws, init="unit", stays=False)
+        attach_module(learner, self, "prompts", self.prompts)
         self._affinity = self._shares = self._before = torch.zeros(0)
         self._number = 0
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Train the newest classes' part of the head alone, and compute the projections."""
-        learner.head.freeze(range(len(learner.head.sizes) - 1))
+        """Train those parts of the head alone that have classes of the task, and compute the projections."""
+        ends = list(accumulate(learner.head.sizes))
+        learner.head.freeze()
+        learner.head.thaw(sorted({bisect(ends, label) for label in task.classes}))
         self._projections: list[tuple[Tensor, Tensor]] = []
         if self._number and self.eta:
             self._projections = [

@@ -44,7 +44,7 @@ class Prompt(PET):
 
     Attributes:
         pooled: Whether the mean of the tokens' outputs is the feature of an image instead of the network's own features
-            (L2P); to be set before attaching.
+            (L2P).
     """
 
     role = "prompts"
@@ -57,6 +57,7 @@ class Prompt(PET):
         generator: torch.Generator,
         entries: int = 1,
         init: PromptInit = "xavier",
+        stays: bool = True,
     ) -> None:
         """Create the tokens for a network.
 
@@ -67,14 +68,26 @@ class Prompt(PET):
             generator: Source of the initial values.
             entries: Number of entries to which samples can be routed.
             init: The initial values; see `first_values`.
+            stays: Whether tokens pass through later blocks that have none of their own, or leave behind their block.
         """
         super().__init__()
         _check(model)
         self._blocks, self._length, self._entries = tuple(blocks), length, entries
-        self.pooled = False
+        self._pooled, self._without_pool, self._stays = False, "", stays
         width = transformer_blocks(model)[0].attn.qkv.in_features
         size = (len(self._blocks), length * entries, width)
         self.tokens = nn.Parameter(first_values(init, size, generator, patch=_patch(model)))
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the mean of the tokens is the feature of an image."""
+        return self._pooled
+
+    @pooled.setter
+    def pooled(self, pooled: bool) -> None:
+        if pooled and self._without_pool:
+            raise UserError(self._without_pool)
+        self._pooled = pooled
 
     @property
     def replaces_features(self) -> bool:
@@ -89,10 +102,18 @@ class Prompt(PET):
         """Insert the tokens before the selected blocks, and remove them after the last block."""
         found = transformer_blocks(model)
         for place, number in enumerate(self._blocks):
-            self._handles.append(found[number].register_forward_pre_hook(self._enter(place)))
-        self._handles.append(found[-1].register_forward_hook(self._leave))
-        if self.pooled:
+            earlier = place > 0 and (self._stays or number - 1 in self._blocks)
+            self._handles.append(found[number].register_forward_pre_hook(self._enter(place, earlier)))
+        ends = [number for number in self._blocks if number + 1 not in self._blocks]
+        for number in [len(found) - 1] if self._stays else ends:
+            self._handles.append(found[number].register_forward_hook(self._leave))
+        try:
             norm, prefix_tokens = final_norm(model)
+        except UserError as error:
+            if self.pooled:
+                raise
+            self._without_pool = str(error)
+        else:
             self._handles.append(norm.register_forward_hook(self._pool(prefix_tokens)))
 
     @property
@@ -100,14 +121,16 @@ class Prompt(PET):
         """Number of tokens per sample."""
         return self._length * (self._entries if self.route is None else self.route.chosen.shape[1])
 
-    def _enter(self, place: int) -> Any:
+    def _enter(self, place: int, earlier: bool) -> Any:
+        """Insert the tokens of a place, in place of earlier ones if there are any."""
+
         def enter(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
             if not self.enabled:
                 return None
             x = inputs[0]
             own = self.tokens[place]
             tokens = own.expand(len(x), -1, -1) if self.route is None else self.route.gather(own)
-            rest = x[:, 1 + (self._present if place else 0) :]
+            rest = x[:, 1 + (self._present if earlier else 0) :]
             return (torch.cat([x[:, :1], tokens.to(x.dtype), rest], dim=1), *inputs[1:])
 
         return enter
@@ -123,7 +146,9 @@ class Prompt(PET):
         """Put the mean in place of the class token and of the first patch, so that any pooling returns it."""
 
         def pool(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            return output.mean(dim=1, keepdim=True).expand(-1, prefix_tokens + 1, -1) if self.enabled else None
+            if not self.enabled or not self.pooled:
+                return None
+            return output.mean(dim=1, keepdim=True).expand(-1, prefix_tokens + 1, -1)
 
         return pool
 

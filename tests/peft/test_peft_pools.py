@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import nn
 
+from clsuite.errors import UserError
 from clsuite.peft import PET, PET_KINDS, GivenPrefix, Prompt, build_pet, transformer_blocks
 from clsuite.peft.prefix import KeyValues
 from clsuite.peft.route import Route
@@ -115,8 +116,9 @@ def test_a_pooled_prompt_gives_the_mean_of_what_its_tokens_have_become(model: An
     torch.testing.assert_close(model(IMAGES), plain, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("pooling", ["token", "avg"])
-def test_a_pooled_prompt_does_not_hang_on_how_the_network_pools(pooling: str) -> None:
+def test_a_pooled_prompt_does_not_hang_on_how_the_network_pools(pooling: str, late: bool) -> None:
     answers = []
     for class_token in (True, False) if pooling == "avg" else (True,):
         torch.manual_seed(0)
@@ -125,14 +127,44 @@ def test_a_pooled_prompt_does_not_hang_on_how_the_network_pools(pooling: str) ->
             global_pool=pooling, class_token=class_token, fc_norm=False,
         ).eval()  # fmt: skip
         prompt = Prompt(model, [0], 3, torch.Generator().manual_seed(0))
-        prompt.pooled = True
+        prompt.pooled = not late
         prompt.attach(model)
+        prompt.pooled = True  # as a plugin says it, behind attach_pet
         tokens: list[torch.Tensor] = []
         model.norm.register_forward_hook(lambda norm, inputs, output, kept=tokens: kept.append(inputs[0]))
         answers.append(model(IMAGES))
         expected = nn.functional.layer_norm(tokens[0], (48,), model.norm.weight, model.norm.bias, model.norm.eps)
         torch.testing.assert_close(answers[-1], expected.mean(dim=1))
         assert tokens[0].shape == (3, 3, 48)
+
+
+def test_a_prompt_is_not_pooled_where_no_norm_is_passed_by_every_token(model: Any) -> None:
+    early, late = (Prompt(model, [0], 3, torch.Generator()) for _ in range(2))
+    del model.norm
+    early.pooled = True
+    with pytest.raises(UserError, match="has no norm that every token passes"):
+        early.attach(model)
+    late.attach(model)
+    with pytest.raises(UserError, match="has no norm that every token passes"):
+        late.pooled = True
+
+
+def test_prompts_leave_behind_their_block_where_they_do_not_stay() -> None:
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"img_size": 32, "depth": 5, "embed_dim": 48, "num_heads": 3, "num_classes": 0}
+    model = timm.create_model("vit_tiny_patch16_224", **sizes).eval()
+    seen: list[int] = []
+    for block in model.blocks:
+        block.mlp.register_forward_hook(lambda mlp, inputs, output: seen.append(output.shape[1] - 5))
+    answers = {}
+    for stays, inside in ((True, [0, 3, 3, 3, 3]), (False, [0, 3, 3, 0, 3])):
+        prompt = Prompt(model, [1, 2, 4], 3, torch.Generator().manual_seed(0), stays=stays)
+        prompt.attach(model)
+        answers[stays] = model(IMAGES)
+        assert seen == inside
+        seen.clear()
+        prompt.detach_from_model()
+    assert not torch.equal(answers[True], answers[False])
 
 
 def naive(attention: Any, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -109,6 +109,12 @@ def test_interrupted_and_resumed_it_ends_in_the_same_bits(make_stream: Any, scen
     assert bits(interrupted(make_stream, path, 1, step, lambda: [KeepLoRA(rank=2)], **given)) == bits(alone)
 
 
+def test_a_head_of_zeros_is_refused(make_stream: Any, scenario: Scenario) -> None:
+    """No gradient passes it, so that nothing would be trained but the head."""
+    with pytest.raises(UserError, match=r"keeplora: training\.head_init is 0"):
+        make_stream(KeepLoRA(rank=2), head_init=0.0).learner.start(scenario)
+
+
 @pytest.mark.parametrize("given", [{"rank": 0}, {"weight_energy": 1.5}, {"input_energy": -1.0}])
 def test_bad_arguments_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"keeplora: {next(iter(given))} is"):

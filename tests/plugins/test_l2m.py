@@ -68,6 +68,7 @@ def test_factor_and_targets_are_the_authors() -> None:
         "size": 8, "blocks": "all", "targets": "q+v+fc1", "alpha": 16.0, "prompt_init": None,
         "adapter_scale": None, "adapter_dropout": None,
     }  # fmt: skip
+    assert (L2M().similarity, L2M().pool, L2M().top_k) == (0.5, 30, 1)
     assert "alpha" not in L2M(pet="ia3")._build
     with pytest.raises(UserError, match="no use for targets where pet is ia3"):
         L2M(pet="ia3", targets="q")

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch.nn import functional as F
 
+from clsuite.backbones.vit import Backbone
 from clsuite.data.batch import Batch, gather
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
@@ -151,6 +153,22 @@ def test_l2ps_head_is_given_the_prompts_or_what_the_backbone_gives(
     learner.backbone.model.norm.register_forward_pre_hook(lambda norm, inputs: seen.append(inputs[0].shape))
     learner.encode(images_of(learner, scenario, scenario.tasks[0].test[:3]))
     assert seen[-1] == (3, tokens, 192)
+
+
+def test_l2ps_head_is_given_the_mean_of_the_prompts_also_by_a_network_with_a_class_token(
+    make_stream: Any, scenario: Scenario
+) -> None:
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 1, "num_heads": 3}
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, **sizes)
+    learner, behind = make_stream(L2P(**POOL)).learner, list[torch.Tensor]()
+    learner.backbone = Backbone(model, (0.5,) * 3, (0.5,) * 3)
+    learner.eval().start(scenario)
+    model.norm.register_forward_pre_hook(lambda norm, inputs: behind.append(inputs[0]))
+    features = learner.encode(images_of(learner, scenario, scenario.tasks[0].test[:3]))
+    normed = F.layer_norm(behind[-1], (48,), model.norm.weight, model.norm.bias, model.norm.eps)
+    assert normed.shape == (3, 4, 48)
+    torch.testing.assert_close(features, normed.mean(dim=1))
 
 
 def test_l2p_trains_the_chosen_entries_and_pulls_their_keys_alone(make_stream: Any, scenario: Scenario) -> None:

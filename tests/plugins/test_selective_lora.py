@@ -9,6 +9,7 @@ import torch
 
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
+from clsuite.learner.options import OptimizerSpec
 from clsuite.peft.gated_lora import GatedLowRank
 from clsuite.peft.lora import LowRank
 from clsuite.plugin import Plugin
@@ -81,6 +82,18 @@ def test_the_penalty_closes_all_once_it_begins(make_stream: Any, scenario: Scena
         with method.module.switched(False):
             assert torch.equal(learner.backbone(images), answer)
     assert all(torch.equal(value, before[name]) for name, value in learner.backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("training", [{"epochs": 1}, {"steps": 4}])
+def test_the_penalty_begins_by_the_middle_of_a_task_of_one_epoch(
+    training: dict[str, int], make_stream: Any, scenario: Scenario
+) -> None:
+    """Of four switches, each is moved by 0.1 in the first step with the penalty."""
+    method = SelectiveLoRA(penalty=400.0, rank=2, switch_lr=0.001, free_epochs=1)
+    look, sgd = Look(method), OptimizerSpec(name="sgd", lr=0.001)
+    make_stream(method, look, on=scenario.first(1), loss="local", optimizer=sgd, **training).run()
+    assert len(method.module.gates) == len(look.steps) == 4
+    assert [largest < 0.1 for _, largest in look.steps] == [False, False, True, True]
 
 
 def test_merging_adds_what_is_open_alone_and_opens_all_again(make_stream: Any, scenario: Scenario) -> None:

@@ -107,6 +107,24 @@ def test_a_step_changes_as_many_values_as_it_may(score: Any, make_stream: Any, s
     assert method.stored_bytes()["statistics"] == 4 * 144
 
 
+def test_values_that_a_batch_does_not_read_stay(make_stream: Any, scenario: Scenario) -> None:
+    """Also where fewer are read than a step may train."""
+    method = SparseMemory(slots=143, **SMALL)
+
+    class Unread(Rows):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            (name, part), now = next(iter(method.memory.memories.items())), self.copies()
+            values = f"parts.{name}.values"
+            moved = (now[values] != self.step[values]).any(1)
+            self.step = now
+            self.changed.setdefault(pl_module.task.index, []).append(int((moved & (part.accesses == 0)).sum()))
+
+    rows = Unread(method)
+    make_stream(method, rows, on=scenario.first(2), **ADAMW).run()
+    assert max(rows.changed[0]) > 0  # all are trained
+    assert set(rows.changed[1]) == {0}
+
+
 def test_all_slots_are_dense_training_to_the_bit(make_stream: Any, scenario: Scenario) -> None:
     class Dense(SparseMemory):
         on_before_optimizer_step = Plugin.on_before_optimizer_step

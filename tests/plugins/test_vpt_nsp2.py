@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from interruptions import bits, interrupted
@@ -154,6 +156,32 @@ def test_means_and_deviations_are_held(make_stream: Any, scenario: Scenario) -> 
     found = method.loss(learner, step)
     assert found is not None
     torch.testing.assert_close(found.detach(), 2.0 * moved / 4)  # a mean over four prompts, a sum over blocks
+
+
+def test_prompts_leave_each_block_also_where_the_next_one_has_none(make_stream: Any, scenario: Scenario) -> None:
+    learner: Learner = make_stream(VPTNSP2(length=3, blocks="0")).learner
+    learner.start(scenario)
+    tokens: list[int] = []
+    for block in learner.backbone.model.blocks:
+        block.mlp.register_forward_hook(lambda mlp, inputs, output: tokens.append(output.shape[1]))
+    learner.features_of(scenario.tasks[0].train[:1])
+    assert tokens == [19, 16]
+
+
+def test_classes_that_come_back_are_trained_again(make_stream: Any, scenario: Scenario) -> None:
+    first, second = scenario.tasks[:2]
+    mixed = replace(second, classes=(*first.classes, *second.classes), train=np.append(first.train[:4], second.train))
+    tasks = (first, mixed, replace(first, index=2))
+    trained: list[list[bool]] = []
+
+    class Look(Plugin):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            groups = pl_module.head.groups
+            trained.append([group.weight.requires_grad for group in groups])
+
+    stream = Scenario(scenario.kind, scenario.table, scenario.labels, scenario.classes, tasks)
+    make_stream(VPTNSP2(), Look(), on=stream, **ADAM).run()
+    assert trained == [[True], [True, True], [True, False]]
 
 
 def test_interrupted_and_resumed_it_ends_in_the_same_bits(make_stream: Any, scenario: Scenario, tmp_path: Path) -> None:
