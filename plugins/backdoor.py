@@ -17,8 +17,9 @@ class Backdoor(Plugin):
     Chen et al., "Rethinking the bias of foundation model under long-tailed distribution" (ICML 2025). What a
     pre-training has seen rarely is a bias that re-balancing the classes of a stream does not mend. As in the authors'
     code, the adjustment over this confounder is the sum of the logits of several families, there OpenAI's CLIP,
-    OpenCLIP and MetaCLIP. The networks share no weights, and each has the loss of the method (with `logit_adjustment`,
-    the adjusted one, as in the paper), so that they are tuned as if alone.
+    OpenCLIP and MetaCLIP. The networks share no weights, and each has the classification loss of the method (with
+    `logit_adjustment`, the adjusted one, as in the paper), so that they are tuned as if alone. Losses that plugins add
+    are those of the learner's own network.
 
     The networks are tuned wholly, by the benchmark's rates, with heads as the learner's; the paper tunes AdaptFormers
     and has cosine heads from text features. Modules of other plugins are in the learner's own network alone. The paper
@@ -34,7 +35,7 @@ class Backdoor(Plugin):
     traits = Traits(
         memory=("weights",),
         incompatible_with={"all data": "joint training goes back to the pre-trained weights of one network alone"},
-        effects=("trains by itself",),
+        effects=("adds modules", "trains other networks", "trains by itself"),
         paper="Chen, ICML 2025 (backdoor adjustment)",
     )
 

@@ -48,7 +48,10 @@ class BiC(DistillingRehearsal):
 
     traits = Traits(
         memory=("exemplars", "weights"),
-        incompatible_with={"all data": "joint training has all data already"},
+        incompatible_with={
+            "all data": "joint training has all data already",
+            "averages weights": "the correction would not belong to the weights that are evaluated",
+        },
         scenarios=("class_incremental", "task_incremental", "long_tailed"),
         paper="Wu, CVPR 2019 (BiC)",
         lends=True,
@@ -84,7 +87,7 @@ class BiC(DistillingRehearsal):
         Raises:
             UserError: If there is no place for one of both for each class.
         """
-        whole, classes = super()._new_buffer(scenario), scenario.seen_classes(len(scenario.tasks))
+        whole, classes = super()._new_buffer(scenario), len(scenario.classes)
         held = max(classes, round(self.held_out * whole.capacity))
         if whole.capacity - held < classes:
             raise UserError(

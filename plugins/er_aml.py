@@ -38,7 +38,10 @@ class ERAML(RehearsalPlugin):
 
     traits = Traits(
         memory=("exemplars",),
-        incompatible_with={"all data": "joint training has all data already"},
+        incompatible_with={
+            "all data": "joint training has all data already",
+            "trains other networks": "new samples are compared by the features of one network",
+        },
         effects=("trains by itself",),
         paper="Caccia, ICLR 2022 (ER-AML)",
         lends=True,
@@ -78,7 +81,7 @@ class ERAML(RehearsalPlugin):
         rows = torch.cat([self.buffer.indices, host.indices[new]])
         same = host.labels[new][:, None] == labels
         others = ~same & torch.isin(labels, host.labels[new])
-        same[torch.arange(len(new)), len(self.buffer) + torch.arange(len(new))] = False
+        same &= host.indices[new][:, None] != rows  # not with itself, nor with its own copy among the exemplars
         valid = same.any(dim=1) & others.any(dim=1)
         if not valid.any():
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,10 @@ class FOSTER(DistillingRehearsal):
         incompatible_with={
             "all data": "joint training has all data already",
             "freezes_backbone": "the backbone is frozen: there is no second network to train",
+            "loss": "boosting trains two classifiers of its own, and not the head whose answers a loss is about",
+            "on_after_backward": "boosting does not train the head by which the gradients of exemplars are taken",
+            "trains by itself": "boosting does not train the head by which other passes go",
+            "averages weights": "its two rounds train different networks, whose weights have no mean",
         },
         scenarios=("class_incremental", "task_incremental", "long_tailed"),
         paper="Wang, ECCV 2022 (FOSTER)",
@@ -131,6 +135,16 @@ class FOSTER(DistillingRehearsal):
             plan if boosting or self.compression_epochs is None else plan.with_options(epochs=self.compression_epochs)
         )
         return replace(plan, rounds=2)
+
+    def parameter_groups(self, learner: Learner) -> list[dict[str, Any]] | None:
+        """In boosting, both classifiers have the rate of heads; None for the usual groups."""
+        if not self.joint.weight.requires_grad:
+            return None
+        heads = {id(value) for part in (learner.head, self.joint, self.second) for value in part.parameters()}
+        trained = [value for value in learner.parameters() if value.requires_grad]
+        body, head = ([value for value in trained if (id(value) in heads) == wanted] for wanted in (False, True))
+        optimizer = learner.options.optimizer
+        return [{"params": body, "lr": optimizer.lr}, {"params": head, "lr": optimizer.head_lr or optimizer.lr}]
 
     def classification(self, learner: Learner, step: Step) -> Tensor | None:
         """The loss of the round; the cross-entropy in the first task."""

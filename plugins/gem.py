@@ -66,11 +66,12 @@ class GEM(GradientProjection):
             )
 
     def on_task_start(self, learner: Learner, task: Task) -> None:
-        """Find the exemplars of each earlier task."""
+        """Find the exemplars of each earlier task; a task that recurs is one constraint."""
         super().on_task_start(learner, task)
         stored = self.buffer.indices.numpy()
         found = [np.isin(stored, earlier.train).nonzero()[0] for earlier in learner.scenario.tasks[: task.index]]
-        self._memories = [torch.from_numpy(positions) for positions in found if len(positions)]
+        kept = {tuple(positions.tolist()): positions for positions in found if len(positions)}
+        self._memories = [torch.from_numpy(positions) for positions in kept.values()]
 
     def projected(self, learner: Learner, gradient: Tensor, parameters: list[torch.nn.Parameter]) -> Tensor | None:
         """Project the gradient if a step along it would increase the loss of an earlier task."""

@@ -31,7 +31,8 @@ class GSS(RehearsalPlugin):
         batch_size: Number of exemplars added to each batch; null adds as many as the batch has samples of its own, as
             in the paper.
         comparisons: Number of exemplars with which a new sample is compared (paper: 10).
-        first_score: Score of the samples that are offered to an empty buffer (authors: 0.1).
+        first_score: Score of the samples that are offered to an empty buffer (authors: a cosine of 0.1, so
+            1.1).
         gradients: Of ``all`` trained parameters, in a pass for each sample (the paper's), or of the ``head`` alone,
             which must be linear: these follow from features and answers without a backward pass.
     """
@@ -50,7 +51,7 @@ class GSS(RehearsalPlugin):
         capacity_bytes: int | None = None,
         batch_size: int | None = None,
         comparisons: int = 10,
-        first_score: float = 0.1,
+        first_score: float = 1.1,
         gradients: Literal["all", "head"] = "all",
     ) -> None:
         super().__init__("gss", capacity, capacity_bytes)

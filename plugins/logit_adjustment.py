@@ -27,7 +27,7 @@ class LogitAdjustment(Plugin):
         floor: What is added to frequencies (code of Chen et al.: 1e-9).
     """
 
-    traits = Traits(paper="Menon, ICLR 2021 (LA)")
+    traits = Traits(effects=("counts images",), paper="Menon, ICLR 2021 (LA)")
 
     def __init__(self, tau: float = 1.0, floor: float = 1e-9) -> None:
         super().__init__()

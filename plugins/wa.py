@@ -38,7 +38,11 @@ class WA(DistillingRehearsal):
 
     traits = Traits(
         memory=("exemplars", "weights"),
-        incompatible_with={"all data": "joint training has all data already"},
+        incompatible_with={
+            "all data": "joint training has all data already",
+            "averages weights": "the head that is aligned would not be the one that is evaluated",
+            "trains other networks": "there is one old model to distill",
+        },
         scenarios=("class_incremental", "task_incremental", "long_tailed"),
         paper="Zhao, CVPR 2020 (WA)",
         effects=("changes weights",),

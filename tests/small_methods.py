@@ -8,7 +8,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "acil": {"projection": 200},
     "aper": {"size": 4},
     "backdoor": {"networks": {"omniglot_vit": "bundled"}},
-    "bic": {"capacity": 18, "steps": 5},
+    "bic": {"capacity": 22, "steps": 5},
     "block_expansion": {"blocks": 1},
     "cl_lora": {"rank": 2},
     "classifier_alignment": {"samples": 16},

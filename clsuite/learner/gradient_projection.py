@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clsuite.learner.precision import refuse_unscaled
 from clsuite.plugin.rehearsal import RehearsalPlugin
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from clsuite.learner.learner import Learner
     from clsuite.learner.step import Step
+    from clsuite.scenarios import Task
 
 
 class GradientProjection(RehearsalPlugin, ABC):
@@ -23,6 +25,15 @@ class GradientProjection(RehearsalPlugin, ABC):
 
     The gradient is that of all losses of the method, before other plugins mask it.
     """
+
+    def on_task_start(self, learner: Learner, task: Task) -> None:
+        """Begin the random draws of the task.
+
+        Raises:
+            UserError: If the run's precision scales gradients: those of the exemplars are not scaled.
+        """
+        super().on_task_start(learner, task)
+        refuse_unscaled(self._owner, learner.options.precision)
 
     @abstractmethod
     def projected(self, learner: Learner, gradient: Tensor, parameters: list[nn.Parameter]) -> Tensor | None:

@@ -156,6 +156,7 @@ def _effects(source: PluginSource, given: Mapping[str, Any]) -> frozenset[str]:
         "swaps weights": source.hooks >= TEMPORARY_WEIGHTS,
         "reads weights": at_the_end and bool(memory & {*OF_WEIGHTS}),
         "keeps statistics": at_the_end and bool(memory & {*OF_FEATURES}),
+        "chooses images": "select_indices" in source.hooks and "counts images" not in source.traits.effects,
         "herds": given.get("buffer", source.traits.buffer) == "herding",
     }
     return frozenset({*source.traits.effects, *(effect for effect, present in found.items() if present)})

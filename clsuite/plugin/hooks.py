@@ -11,7 +11,7 @@ ANSWERING = {
 
 TRAINING = (
     "loss", "classification", "transform_batch", "select_indices", "parameter_groups", "plan_training", "on_round_end",
-    "transform_update",
+    "transform_update", "on_after_backward",
 )  # fmt: skip
 """Hooks that have an effect only if gradient steps are taken."""
 
@@ -41,6 +41,8 @@ EFFECTS = {
     "freezes for a task": "freezes parameters for a task, and unfreezes them at its end",
     "sums updates": "sums what each step does to the weights",
     "changes weights": "changes the weights permanently at a task's end",
+    "counts images": "counts the classes of the images that a task is trained on",
+    "trains other networks": "trains other networks than the learner's by the method's classification loss",
     "trains by itself": "makes backward passes of its own, which it counts, beside the steps of the training",
 }
 """The values of ``traits.effects``."""
@@ -72,12 +74,13 @@ ORDERS = (
     ("resets weights", "averages weights", "which averages the weights after the reset"),
     ("resets weights", "sums updates", "which sums the updates that remain after the reset"),
     ("sums updates", "tunes between steps", "whose tuning is not part of the steps that are summed"),
+    ("chooses images", "counts images", "which counts the images that are trained on"),
 )
 """Required order: the effect of the first plugin, the effect of the second one, and the reason, about the second one.
 
 Besides `EFFECTS` there are effects that follow from hooks and memory: replacing weights for the evaluation
-(`TEMPORARY_WEIGHTS`), reading weights (`OF_WEIGHTS`) or computing statistics (`OF_FEATURES`) at a task's end, and
-herding."""
+(`TEMPORARY_WEIGHTS`), reading weights (`OF_WEIGHTS`) or computing statistics (`OF_FEATURES`) at a task's end,
+herding, and choosing the images of a task."""
 
 ROLES = {
     "lora": "lora", "adapter": "adapters", "adaptformer": "adapters", "prefix": "prompts", "prompt": "prompts",

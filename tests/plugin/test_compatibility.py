@@ -56,6 +56,16 @@ def test_our_own_that_go_together(names: tuple[str, ...]) -> None:
         (("lwf", "ncm"), "'ncm' takes no gradient steps, so loss of 'lwf' would have no effect"),
         (("joint", "ncm"), "'ncm' takes no gradient steps, so select_indices of 'joint' would have no effect"),
         (("fpf", "ncm"), "'ncm' takes no gradient steps, so all of 'fpf' would have no effect"),
+        (("gem", "ncm"), "'ncm' takes no gradient steps, so on_after_backward of 'gem' would have no effect"),
+        (("wa", "backdoor"), "'wa' and 'backdoor' cannot be combined: there is one old model to distill"),
+        (("backdoor", "er_aml"), "'er_aml' and 'backdoor' cannot be combined: .* by the features of one network"),
+        (("backdoor", "spu"), "'spu' and 'backdoor' cannot be combined: pairs are those of .* one network"),
+        (("wa", "momentum"), "'wa' and 'momentum' cannot be combined: the head that is aligned would not be .*"),
+        (("bic", "momentum"), "'bic' and 'momentum' cannot be combined: the correction would not belong to"),
+        (("foster", "momentum"), "'foster' and 'momentum' cannot be combined: its two rounds train different networks"),
+        (("foster", "lwf"), "'foster' and 'lwf' cannot be combined: boosting trains two classifiers of its own"),
+        (("foster", "gem"), "'foster' and 'gem' cannot be combined: boosting does not train the head"),
+        (("foster", "mir"), "'foster' and 'mir' cannot be combined: boosting does not train the head"),
         (("ncm", "ranpac"), "'ncm' and 'ranpac' cannot be combined: both answer prediction"),
         (
             ("pet", "ranpac"),
@@ -107,6 +117,9 @@ def test_what_works_on_the_weights_stands_before_what_stands_in_for_them(second:
         ("hft", "fpf", "which uses weights at a task's end that must be unfrozen then"),
         ("hft", "ewc", "which uses weights at a task's end that must be unfrozen then"),
         ("s_pet", "momentum", "which averages the parameters that exist when a task starts"),
+        ("backdoor", "momentum", "which averages the parameters that exist when a task starts"),
+        ("lucir", "logit_adjustment", "which counts the images that are trained on"),
+        ("joint", "logit_adjustment", "which counts the images that are trained on"),
     ],
 )
 def test_an_order_that_would_decide_the_result_is_said(first: str, second: str, reason: str) -> None:

@@ -182,14 +182,14 @@ def test_a_head_that_does_not_fit_is_refused(plugin: Plugin, head: str, make_str
 
 
 def test_bic_never_trains_on_what_it_holds_out(make_stream: Any, scenario: Scenario) -> None:
-    plugin, watch = BiC(capacity=24, held_out=0.25), Watch()
+    plugin, watch = BiC(capacity=28, held_out=0.25), Watch()
     held: set[int] = set()
     watch.on_task_end = lambda learner, task: held.update(plugin.held.indices.tolist())  # type: ignore[method-assign]
     make_stream(plugin, watch).run()
     trained = {row for rows in watch.rows.values() for row in rows}
     assert not trained & held
-    assert torch.bincount(plugin.held.labels).tolist() == [1] * 6
-    assert (plugin.held.capacity, plugin.buffer.capacity, len(plugin.buffer)) == (6, 18, 18)
+    assert torch.bincount(plugin.held.labels).tolist() == [2, 2, 2, 2, 1, 1]
+    assert (plugin.held.capacity, plugin.buffer.capacity, len(plugin.buffer)) == (10, 18, 18)
     assert plugin.stored_bytes()["exemplars"] == plugin.held.bytes + plugin.buffer.bytes
     missing = {row for task in scenario.tasks for row in task.train.tolist()} - trained
     assert missing == held
@@ -215,7 +215,7 @@ def test_bic_finds_the_numbers_that_minimize_the_loss() -> None:
 
 
 def test_bic_corrects_the_newest_classes_and_distills_what_was_evaluated(make_stream: Any) -> None:
-    plugin = BiC(capacity=18, lr=0.1)
+    plugin = BiC(capacity=22, lr=0.1)
 
     def look(learner: Learner, step: Step, features: Tensor, logits: Tensor) -> tuple[float, float]:
         teacher = logits[:, :2]  # no correction after the first task
@@ -241,8 +241,15 @@ def test_bic_corrects_the_newest_classes_and_distills_what_was_evaluated(make_st
 
 
 def test_bic_needs_two_places_for_each_class(make_stream: Any) -> None:
-    with pytest.raises(UserError, match=r"^bic: a memory of 11 has fewer than two .* at least 12$"):
-        make_stream(BiC(capacity=11)).run()
+    with pytest.raises(UserError, match=r"^bic: a memory of 19 has fewer than two .* 10 classes.* at least 20$"):
+        make_stream(BiC(capacity=19)).run()
+
+
+def test_bic_divides_its_memory_alike_where_a_stream_is_cut(make_stream: Any, scenario: Scenario) -> None:
+    for on in (scenario, scenario.first(1)):
+        plugin = BiC(capacity=30, held_out=0.1)
+        make_stream(plugin, on=on).learner.start(on)
+        assert (plugin.held.capacity, plugin.buffer.capacity) == (10, 20)
 
 
 # -- LUCIR --------------------------------------------------------------------------------------------------------
@@ -370,3 +377,24 @@ def test_foster_learns_the_first_task_as_fine_tuning_does(make_stream: Any, scen
         stream.run()
     for mine, his in zip(*(values(stream.learner) for stream in streams), strict=True):
         assert torch.equal(mine, his)
+
+
+def test_foster_trains_the_classifiers_of_boosting_at_the_rate_of_heads(make_stream: Any, scenario: Scenario) -> None:
+    plugin = FOSTER(capacity=12)
+    rates: dict[tuple[int, int], dict[Any, float]] = {}
+
+    class Look(Plugin):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            groups = [group for one in trainer.optimizers for group in one.param_groups]
+            found = {value: group["lr"] for group in groups for value in group["params"]}
+            rates[(pl_module.task.index, pl_module.plan.round)] = found
+
+    stream = make_stream(plugin, Look(), on=scenario.first(2))
+    stream.run()
+    head, body = stream.learner.head.parameters(), list(stream.learner.backbone.parameters())
+    for found in rates.values():
+        assert {found[value] for value in body} == {5e-4}
+        assert {found[value] for value in head if value in found} <= {3e-3}
+    classifiers = [*plugin.joint.parameters(), *plugin.second.parameters()]
+    assert {rates[1, 0][value] for value in classifiers} == {3e-3}
+    assert not rates[1, 1].keys() & {*classifiers}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import chain, combinations
 from typing import Any
 
@@ -13,6 +14,7 @@ from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.plugin import Plugin
 from clsuite.scenarios import Scenario
+from clsuite_plugins.agem import AGEM
 from clsuite_plugins.gem import GEM, dual_weights
 
 
@@ -104,3 +106,27 @@ def test_a_memory_smaller_than_the_number_of_tasks_is_refused(make_stream: Any, 
     learner: Learner = make_stream(GEM(capacity=2)).learner
     with pytest.raises(UserError, match="gem: a memory of 2 exemplars is too small for 3 tasks: give it a capacity of"):
         learner.start(scenario)
+
+
+def test_a_task_that_recurs_is_one_constraint(make_stream: Any, scenario: Scenario) -> None:
+    first, second = scenario.tasks[:2]
+    tasks = tuple(dataclasses.replace(one, index=place) for place, one in enumerate((first, first, second)))
+    recurring = dataclasses.replace(scenario, kind="recurring", tasks=tasks)
+    learner: Learner = make_stream(gem := GEM(capacity=12), on=recurring).learner
+    learner.start(recurring)
+    for task in tasks[:2]:
+        learner.begin_task(task)
+        learner.end_task(task)
+    learner.begin_task(tasks[2])
+    assert [len(positions) for positions in gem._memories] == [len(gem.buffer)]
+
+
+@pytest.mark.parametrize("plugin", [GEM(), AGEM()])
+def test_a_precision_that_scales_one_of_the_gradients_is_refused(
+    plugin: Any, make_stream: Any, scenario: Scenario
+) -> None:
+    learner: Learner = make_stream(plugin).learner
+    learner.start(scenario)
+    learner.options = learner.options.model_copy(update={"precision": "16"})
+    with pytest.raises(UserError, match=r"gem: precision 16 scales gradients, .* use bf16 or 32"):
+        plugin.on_task_start(learner, scenario.tasks[0])

@@ -217,6 +217,21 @@ def test_er_aml_draws_positives_and_negatives_among_the_batchs_classes(make_stre
     assert [task.gradient_samples for task in stream.tasks] == expected
 
 
+def test_er_aml_contrasts_no_sample_with_its_own_copy(make_stream: Any, scenario: Scenario) -> None:
+    """In a later epoch the exemplars are those of the batch."""
+    plugin = ERAML(capacity=2)
+    learner: Learner = make_stream(plugin).learner
+    learner.start(scenario)
+    learner.begin_task(task := scenario.tasks[0])
+    labels = learner.labels_of(task.train)
+    chosen = torch.stack([(labels == label).nonzero()[0, 0] for label in (0, 1)])
+    rows, labels = torch.from_numpy(task.train)[chosen], labels[chosen]
+    plugin.buffer.put(torch.arange(2), learner.images_of, labels, rows, torch.zeros(2))
+    step = Step(Batch(None, labels, rows, torch.zeros(2, dtype=torch.bool)), torch.randn(2, 96), torch.zeros(2, 2))
+    assert plugin._contrast(learner, step) is None  # neither has a positive
+    assert learner.gradient_samples == 0
+
+
 # -- GSS ----------------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +262,16 @@ def test_gss_scores_by_the_largest_cosine_of_gradients(gradients: Any, make_stre
     assert plugin.scores(learner, labels, rows).tolist() == pytest.approx(expected, abs=1e-4)
     assert learner.gradient_samples == (12 if gradients == "all" else 0)
     assert learner.training
+
+
+def test_gss_gives_the_first_samples_the_score_of_the_authors_cosine(make_stream: Any, scenario: Scenario) -> None:
+    """Their 0.1 is a cosine, and stored scores are cosines plus 1: else the first samples would never be replaced."""
+    plugin = GSS(capacity=6)
+    learner, labels, rows = begun(plugin, make_stream, scenario)
+    assert plugin.buffer.keys.tolist() == [0.5] * 6
+    plugin.buffer.load_state_dict({name: value[:0] for name, value in plugin.buffer.state_dict().items()})
+    plugin._offer(learner, labels, rows)
+    assert plugin.buffer.keys.tolist() == pytest.approx([1 + 0.1] * 6)
 
 
 def test_gss_replaces_what_agrees_by_what_disagrees(make_stream: Any, scenario: Scenario) -> None:
