@@ -20,9 +20,8 @@ class WA(DistillingRehearsal):
     multiplied with ``mean norm of the old classes' weights / mean norm of the new classes' weights``: since new classes
     have more samples, their weights grow larger. Biases do not change.
 
-    No authors' code was found; a re-implementation (PyCIL) has ``CE + 2 * KD``. That the share is the one of BiC, old
-    classes among all, is a guess. The paper's clipping of the head's weights at zero, for features that are never
-    negative, is left out.
+    No authors' code was found. That the share is the one of BiC, old classes among all, is a guess. The paper's
+    clipping of the head's weights at zero, for features that are never negative, is left out.
 
     Args:
         capacity: Number of exemplars kept, over all classes; null if `capacity_bytes` is given. (Paper, CIFAR-100:
