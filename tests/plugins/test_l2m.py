@@ -34,7 +34,7 @@ def test_the_penalty_is_the_similarity_times_the_inverse_of_the_usage() -> None:
 
 def test_without_the_penalty_it_is_l2p_to_the_bit(make_stream: Any, scenario: Scenario) -> None:
     two = scenario.first(2)
-    mine = make_stream(L2M(**SMALL, alpha=2.0, diversify=False), on=two, loss="local")
+    mine = make_stream(L2M(**SMALL, alpha=2.0, similarity=0.1, diversify=False), on=two, loss="local")
     theirs = make_stream(L2P(pet="lora", **SMALL), on=two, loss="local")
     mine.run()
     theirs.run()
