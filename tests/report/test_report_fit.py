@@ -60,7 +60,7 @@ def left_out(text: str) -> list[str]:
     told = re.search(
         r"not shown, as the terminal is too narrow: (.*) \(clsuite table FOLDER --columns NAME,... shows", under(text)
     )
-    return told.group(1).split(", ") if told else []
+    return [name.strip() for name in told.group(1).split(",")] if told else []
 
 
 @pytest.mark.parametrize("width", WIDTHS)
