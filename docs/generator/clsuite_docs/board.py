@@ -125,6 +125,12 @@ def rows_of(plugin: str) -> Iterator[tuple[Benchmark, Row]]:
     yield from ((board, row) for board in benchmarks() for row in board.rows if plugin in row.plugins)
 
 
+def difference(first: Row, second: Row, metric: str) -> tuple[float, float]:
+    """The mean difference of two rows over the seeds that both have, and half of its interval (`nan` for one seed)."""
+    one, other = first.values(metric), second.values(metric)
+    return mean_interval([one[seed] - other[seed] for seed in one if seed in other])
+
+
 def share_text(mean: float, half: float, sign: str = "") -> str:
     """A share in per cent with half of its interval, where there is one.
 
@@ -145,6 +151,7 @@ __all__ = [
     "Benchmark",
     "Row",
     "benchmarks",
+    "difference",
     "rows_of",
     "share_text",
 ]

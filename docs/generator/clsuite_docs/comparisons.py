@@ -10,8 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from clsuite.config.yaml_models import load_yaml
-from clsuite.metrics import mean_interval
-from clsuite_docs.board import FORGETTING, Benchmark, Row, benchmarks, share_text
+from clsuite_docs.board import FORGETTING, Benchmark, benchmarks, difference, share_text
 from clsuite_docs.docstrings import cell, code, table
 
 FILE = Path(__file__).parents[1] / "comparisons.yaml"
@@ -66,7 +65,7 @@ class Families(BaseModel):
     """All comparisons.
 
     Attributes:
-        families: They by heading.
+        families: The headings with their comparisons.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -112,12 +111,6 @@ def of_claim(claim: Claim) -> Iterator[tuple[Benchmark, tuple[str, str, str], st
             mean, half = difference(first, second, metric)
             figures = (first.text(metric), second.text(metric), share_text(mean, half, "+"))
             yield board, figures, verdict_of(-mean if claim.by == "forgetting" else mean, half)
-
-
-def difference(first: Row, second: Row, metric: str) -> tuple[float, float]:
-    """The mean difference of two rows over the seeds that both have, and half of its interval."""
-    one, other = first.values(metric), second.values(metric)
-    return mean_interval([one[seed] - other[seed] for seed in one if seed in other])
 
 
 def verdict_of(gain: float, half: float) -> str:

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from clsuite.metrics import LAST, mean_interval
-from clsuite_docs.board import AVERAGE, AWARE, FORGETTING, PRIMARY, Benchmark, Row, benchmarks, share_text
+from clsuite.metrics import LAST
+from clsuite_docs.board import (
+    AVERAGE,
+    AWARE,
+    FORGETTING,
+    PRIMARY,
+    Benchmark,
+    Row,
+    benchmarks,
+    difference,
+    share_text,
+)
 from clsuite_docs.docstrings import cell, table
 
 HEADING = """\
@@ -82,9 +92,7 @@ def additions(board: Benchmark, plugin: str) -> Iterator[tuple[str, str, str, st
 
 def _difference(first: Row, second: Row) -> tuple[str, str]:
     """The paired difference of two rows, and whether its interval holds zero."""
-    one, other = first.values(PRIMARY), second.values(PRIMARY)
-    paired = [one[seed] - other[seed] for seed in one if seed in other]
-    mean, half = mean_interval(paired)
+    mean, half = difference(first, second, PRIMARY)
     if half != half:
         return share_text(mean, half, "+"), "one seed: unknown"
     return share_text(mean, half, "+"), "may be chance" if abs(mean) <= half else "the interval excludes zero"
