@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from clsuite.plugin import Batch, Learner, Plugin, Scenario, Step, Task, Traits, UserError
-from clsuite.plugin.helpers import SecondNetwork, tensor_bytes
+from clsuite.plugin.helpers import SecondNetwork, groups_by_rate, tensor_bytes
 
 
 class Backdoor(Plugin):
@@ -74,13 +74,8 @@ class Backdoor(Plugin):
         """All heads have the rate of heads; None without other networks."""
         if not self._others:
             return None
-        optimizer = learner.options.optimizer
-        heads = [*learner.head.parameters(), *(one for net in self._others for one in net.head.parameters())]
-        known = {id(value) for value in heads}
-        body = [value for value in learner.parameters() if value.requires_grad and id(value) not in known]
-        heads = [value for value in heads if value.requires_grad]
-        groups = [{"params": body, "lr": optimizer.lr}, {"params": heads, "lr": optimizer.head_lr or optimizer.lr}]
-        return [group for group in groups if group["params"]]
+        heads = [learner.head, *(network.head for network in self._others)]
+        return groups_by_rate(learner, learner.options.optimizer, heads)
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """The sum of the classification losses of the other networks."""

@@ -13,6 +13,7 @@ from clsuite.plugin import Learner, Scenario, Step, Task, TrainingPlan, Traits, 
 from clsuite.plugin.helpers import (
     DistillingRehearsal,
     OldModel,
+    groups_by_rate,
     head_weights,
     set_weights,
     step_loss,
@@ -140,11 +141,7 @@ class FOSTER(DistillingRehearsal):
         """In boosting, both classifiers have the rate of heads; None for the usual groups."""
         if not self.joint.weight.requires_grad:
             return None
-        heads = {id(value) for part in (learner.head, self.joint, self.second) for value in part.parameters()}
-        trained = [value for value in learner.parameters() if value.requires_grad]
-        body, head = ([value for value in trained if (id(value) in heads) == wanted] for wanted in (False, True))
-        optimizer = learner.options.optimizer
-        return [{"params": body, "lr": optimizer.lr}, {"params": head, "lr": optimizer.head_lr or optimizer.lr}]
+        return groups_by_rate(learner, learner.options.optimizer, [learner.head, self.joint, self.second])
 
     def classification(self, learner: Learner, step: Step) -> Tensor | None:
         """The loss of the round; the cross-entropy in the first task."""

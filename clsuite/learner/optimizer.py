@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -142,12 +142,23 @@ class OptimizerPolicy:
                     }
 
 
-def _default_groups(model: nn.Module, spec: OptimizerSpec) -> list[dict[str, Any]]:
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    head = [parameter for name, parameter in named if name.startswith("head.")]
-    body = [parameter for name, parameter in named if not name.startswith("head.")]
+def groups_by_rate(model: nn.Module, spec: OptimizerSpec, heads: Iterable[nn.Module]) -> list[dict[str, Any]]:
+    """The trained parameters of a model in two groups: heads at the rate of heads, the others at the other rate.
+
+    Args:
+        model: The model.
+        spec: The optimizer's options, with ``lr`` and ``head_lr``.
+        heads: Parts of the model that are heads; a group without parameters is left out.
+    """
+    known = {id(parameter) for part in heads for parameter in part.parameters()}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    body, head = ([one for one in trained if (id(one) in known) == is_head] for is_head in (False, True))
     groups = [{"params": body, "lr": spec.lr}, {"params": head, "lr": spec.head_lr or spec.lr}]
     return [group for group in groups if group["params"]]
+
+
+def _default_groups(model: nn.Module, spec: OptimizerSpec) -> list[dict[str, Any]]:
+    return groups_by_rate(model, spec, [part for name, part in model.named_children() if name == "head"])
 
 
 def _schedule_of(given: str | Schedule | None) -> Schedule | None:

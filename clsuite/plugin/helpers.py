@@ -23,7 +23,7 @@
   subclass measures), `mean_over_samples` (of gradients of single images).
 * Gradients and weights that are chosen: `GradientProjection` with `gradient_of` (GEM and A-GEM), `SparseTuning` (SAFT
   and SPU: all weights but some are put back after each step).
-* Schedules of learning rates: `multi_step`, and the `Moment` that any function of one's own gets.
+* Rates: `groups_by_rate` (heads and the rest), schedules such as `multi_step`, and the `Moment` that any function gets.
 * Another pre-trained network beside the learner's: `SecondNetwork`.
 * CLIP: `clip_of`, `ClassTexts`, `reference_images`, `reference_texts` (beside the stream), `random_tokens`.
 * Numbers: `full_precision` (no autocast), `refuse_unscaled` (for steps of one's own), `tensor_bytes` (what is
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from clsuite.learner.loss import distillation, one_against_rest, self_contrast
     from clsuite.learner.margins import cosface_loss, step_loss
     from clsuite.learner.old_model import OldModel, evaluating
+    from clsuite.learner.optimizer import groups_by_rate
     from clsuite.learner.precision import full_precision, refuse_unscaled
     from clsuite.learner.rehearsal import check_trained
     from clsuite.learner.schedules import Moment, multi_step
@@ -125,6 +126,7 @@ __all__ = [
     "free_directions",
     "full_precision",
     "gradient_of",
+    "groups_by_rate",
     "grown",
     "head_values",
     "head_weights",
@@ -198,6 +200,7 @@ LAZY = {
     "free_directions": "clsuite.learner.subspaces",
     "full_precision": "clsuite.learner.precision",
     "gradient_of": "clsuite.learner.gradient_projection",
+    "groups_by_rate": "clsuite.learner.optimizer",
     "grown": "clsuite.learner.subspaces",
     "head_values": "clsuite.learner.alignment",
     "head_weights": "clsuite.learner.distilling",
