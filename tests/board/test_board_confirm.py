@@ -60,7 +60,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("history") / "repository"
     for folder in ("clsuite", "plugins"):
         shutil.copytree(ROOT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", place)
+    for name in ("pyproject.toml", ".gitignore"):  # so that compiled files do not count as changes
+        shutil.copy(ROOT / name, place)
     (place / "benchmarks").mkdir()
     (place / "benchmarks/__init__.py").write_text("")
     (place / "benchmarks/quickstart.yaml").write_text(QUICKSTART)
