@@ -85,7 +85,7 @@ class RecordSetCheck:
             return ""
         size = (record.cost.total_parameters, record.cost.forward_flops_per_image)
         training = record.config.get("training") or {}
-        kind = (record.benchmark, record.results_version(), training.get("head"), training.get("tune"))
+        kind = (record.benchmark, record.results_version(), *map(training.get, ("head", "head_classes", "tune")))
         first, other = self.networks.setdefault(kind, (size, where))
         if first != size:
             detail = "parameters and FLOPs for an image, both of the backbone with a head"
