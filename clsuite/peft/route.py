@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,12 @@ class Route:
     entries: int
 
     def weights(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """``[B, entries]``: 1 for the entries selected for a sample, otherwise 0."""
-        return F.one_hot(self.chosen, self.entries).sum(dim=1).to(dtype)
+        """``[B, entries]``: 1 for the entries selected for a sample, otherwise 0.
+
+        By comparison, as gradients of single samples (``torch.func.vmap``) cannot pass through ``F.one_hot``.
+        """
+        entries = torch.arange(self.entries, device=self.chosen.device)
+        return (self.chosen.unsqueeze(-1) == entries).any(dim=1).to(dtype)
 
     def gate(self, hidden: Tensor) -> Tensor:
         """``[B, ..., entries * size]`` with zeros for entries that are not selected for the sample."""

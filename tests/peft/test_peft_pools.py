@@ -211,3 +211,9 @@ def test_scales_of_prefixes_in_a_pool_are_each_entrys_own() -> None:
     keys, values = pool.scaled(Route(torch.tensor([[2, 0]]), 3))
     torch.testing.assert_close(keys[0], torch.cat([3 * pool.keys[4:], pool.keys[:2]]))
     torch.testing.assert_close(values[0], torch.cat([pool.values[4:], pool.values[:2]]))
+
+
+def test_weights_of_a_route_pass_through_a_map_over_samples() -> None:
+    """Importances of single samples (EWC's Fisher) are computed by ``vmap`` through modules with a route."""
+    mapped = torch.func.vmap(lambda chosen: Route(chosen.unsqueeze(0), ENTRIES).weights().squeeze(0))
+    assert torch.equal(mapped(CHOSEN), Route(CHOSEN, ENTRIES).weights())
