@@ -16,7 +16,7 @@ from clsuite.learner.learner import Learner
 from clsuite.learner.options import OptimizerSpec
 from clsuite.peft import AdapterMixture
 from clsuite.peft.mixture import Descriptor
-from clsuite.plugin import Scenario, Task
+from clsuite.plugin import Plugin, Scenario, Step, Task
 from clsuite.plugin.catalog import find_plugin
 from clsuite.plugin.compatibility import check_method
 from clsuite_plugins.sema import SEMA
@@ -115,6 +115,37 @@ def small_mixture(experts: int = 3) -> AdapterMixture:
         for value in adapters.parameters():
             value.normal_(0.0, 0.2, generator=generator)
     return adapters
+
+
+def test_descriptors_see_whole_batches_where_the_training_takes_them_apart(
+    make_stream: Any, scenario: Scenario
+) -> None:
+    """Otherwise each would know the last part of each batch alone, and a look would judge by it."""
+    found = []
+    for parts in (1, 4):
+        plugin = SEMA(**SMALL, threshold=NEVER)
+        make_stream(plugin, **TRAINING, accumulate=parts, on=scenario.first(1)).run()
+        mixture = plugin.adapters.mixtures[1]
+        found.append(torch.stack([mixture.newest.descriptor.mean, mixture.newest.descriptor.deviation]))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
+
+
+class Asked(Plugin):
+    """Counts how often the classification loss of a step is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 0
+
+    def classification(self, learner: Learner, step: Step) -> None:
+        self.steps += 1
+
+
+def test_added_adapters_learn_by_the_classification_loss_of_the_method(make_stream: Any, scenario: Scenario) -> None:
+    asked = Asked()
+    make_stream(SEMA(**SMALL, threshold=0.0), asked, **TRAINING, on=scenario.first(2)).run()
+    first, second = (-(-len(task.train) // 8) for task in scenario.tasks[:2])
+    assert asked.steps == first + 2 * second  # the added adapter's epoch, and the head's
 
 
 def test_routers_share_out_one() -> None:
