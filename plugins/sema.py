@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from clsuite.peft import AdapterMixture, Expert, choose_blocks, transformer_blocks
-from clsuite.plugin import Batch, Learner, Plugin, Scenario, Task, Traits, check_range
+from clsuite.plugin import Batch, Learner, Plugin, Scenario, Task, Traits, UserError, check_range
 from clsuite.plugin.helpers import refuse_unscaled
 
 
@@ -90,8 +90,10 @@ class SEMA(Plugin):
         self.records, self.look, self.scale = records, look, scale
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Freeze the backbone and attach an adapter to each block."""
+        """Freeze the backbone and attach an adapter to each block; a head without weights of its own is refused."""
         refuse_unscaled("sema", learner.options.precision)
+        if learner.options.head == "zero_shot":
+            raise UserError("sema: training.head must be linear or cosine: later tasks train the head alone")
         learner.backbone.requires_grad_(False)
         blocks = transformer_blocks(learner.backbone.model)
         last = range(len(blocks) - max(1, len(blocks) // 4), len(blocks))

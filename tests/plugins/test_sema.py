@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from clip_streams import ZERO_SHOT, clip_stream
 
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
@@ -218,6 +219,8 @@ def test_what_is_refused(make_stream: Any, scenario: Scenario) -> None:
     for other, reason in {"pet": "both freeze", "acl": "not there yet", "joint": "nothing to expand for"}.items():
         with pytest.raises(UserError, match=reason):
             check_method([(name, find_plugin(name)[1]) for name in ("sema", other)], "class_incremental")
+    with pytest.raises(UserError, match=r"sema: training\.head must be linear or cosine"):
+        clip_stream(scenario, SEMA(), **ZERO_SHOT).learner.start(scenario)
     online = dataclasses.replace(scenario, kind="online")
     with pytest.raises(UserError, match="looks at a task's images before the training"):
         check_method([("sema", find_plugin("sema")[1])], online.kind)
