@@ -29,7 +29,7 @@ class HiDe(Plugin):
     """Trains a module for each task, infers a test image's task from plain features, and aligns the head.
 
     Wang et al., "Hierarchical decomposition of prompt-based continual learning: rethinking obscured sub-optimality"
-    (NeurIPS 2023), HiDe-Prompt; Wang et al., "HiDe-PET" (2024), other modules, without its shared one for the task.
+    (NeurIPS 2023), HiDe-Prompt; Wang et al., "HiDe-PET" (2024), other modules; `hide_pet` has its shared one.
 
     * Within-task prediction: each task trains a module of its own, which starts from the previous task's, by the
       cross-entropy over its classes plus ``contrast`` times that of the products of features and stored centroids among
@@ -41,8 +41,9 @@ class HiDe(Plugin):
     * Task-adaptive prediction: the head is aligned on features under each class's own module, and goes on so.
 
     Features are drawn around k-means centroids of each class. The authors' code then trains on as many batches as there
-    were classes before the task; the paper, and the default here, on all. ReLU between the layers that tell the task is
-    ours. From the second task on, the authors' head has a tenth of the prompts' rate (``optimizer.head_lr``).
+    were classes before the task; the paper, and the default here, on all. ReLU behind the layers that tell the task is
+    ours; ``identity: residual`` is their code's. From the second task on, the authors' head has a tenth of the prompts'
+    rate (``optimizer.head_lr``).
 
     Args:
         pet: ``prefix`` (HiDe-Prompt: keys and values, one softmax with the tokens), ``lora`` (HiDe-LoRA: on key and
@@ -57,9 +58,12 @@ class HiDe(Plugin):
         epochs: Epochs of each alignment (authors: 30).
         lr: Learning rate of each alignment at the start (authors: 0.005).
         batches: Which batches of drawn features are used: ``all``, or as many as there are ``old`` classes (code).
+        identity: The two layers that tell the task: ``plain`` with ReLU, or ``residual`` (code: with GELU between them,
+            added to the feature and normalized).
         task_epochs: Epochs of the task identity on real features (authors: 20).
         task_lr: Their learning rate, with Adam (authors: 5e-4).
         task_samples: As ``samples``, for the task identity (authors: a batch of 24).
+        align_decay: Weight decay of each alignment (authors: 5e-4).
         ridge: Share of the mean variance of a centroid that is added to its variances for the draws.
     """
 
@@ -101,9 +105,11 @@ class HiDe(Plugin):
         epochs: int = 30,
         lr: float = 5e-3,
         batches: Literal["all", "old"] = "all",
+        identity: Literal["plain", "residual"] = "plain",
         task_samples: int = 24,
         task_epochs: int = 20,
         task_lr: float = 5e-4,
+        align_decay: float = 5e-4,
         ridge: float = 1e-4,
     ) -> None:
         super().__init__()
@@ -111,13 +117,15 @@ class HiDe(Plugin):
         self.momentum = given["momentum"]
         self._build = {"kind": pet, "size": given["size"], "blocks": given["blocks"], **FORMS.get(pet, {})}
         check_range("hide", at_least=0, at_most=1, momentum=self.momentum)
-        check_range("hide", at_least=0, contrast=contrast)
+        check_range("hide", at_least=0, contrast=contrast, align_decay=align_decay)
         check_range("hide", above=0, temperature=temperature, lr=lr, task_lr=task_lr, ridge=ridge)
         check_range("hide", at_least=1, samples=samples, epochs=epochs, centroids=centroids)
         check_range("hide", at_least=1, task_samples=task_samples, task_epochs=task_epochs)
         self.contrast, self.temperature, self.centroids, self.ridge = contrast, temperature, centroids, ridge
         self.task_samples, self.task_epochs, self.task_lr = task_samples, task_epochs, task_lr
-        self.batches, self._settings = batches, AlignmentSettings(lr, epochs, samples)
+        self._settings = AlignmentSettings(lr, epochs, samples, weight_decay=align_decay)
+        self.batches = batches
+        self.form: Literal["plain", "residual", "linear"] = identity
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
         """Freeze the backbone and add the layers that tell the task."""
@@ -128,7 +136,7 @@ class HiDe(Plugin):
         width, generator = learner.backbone.width, learner.generator("hide identity")
         kept: Any = ("centroids", self.ridge, "relative", self.centroids)
         self._plain, self._prompted = ClassGaussians(width, *kept), ClassGaussians(width, *kept)
-        self.identity = TaskIdentity(width, len(scenario.classes), generator)
+        self.identity = TaskIdentity(width, len(scenario.classes), generator, self.form)
         learner.register_plugin_module(self, "identity", self.identity, role="features")
 
     def rebuild_modules(self, learner: Learner, tasks: int) -> None:

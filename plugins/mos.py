@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import lightning as L
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.peft import TaskModules
+from clsuite.peft import TaskModules, choose_blocks, transformer_blocks
 from clsuite.plugin import Batch, Learner, Plugin, Scenario, Step, Task, Traits, check_range
 from clsuite.plugin.helpers import (
     AlignmentSettings,
@@ -35,11 +36,12 @@ class MOS(Plugin):
       head's answer under it names a class again, until the task stays the same, or four answers were given. The last
       one's softmax and that of the prototypes' cosines times the number of tasks are added up.
 
-    In the authors' code the merging stands in a loop over blocks inside of every forward pass: each one draws the
-    adapter 72 % of the way to the earlier ones, and an evaluation changes the kept ones. Here it is done once a step,
-    as in the paper, and kept adapters never change; the code's form, where an answer depends on how many batches were
-    evaluated before it, is left out (``alpha: 0.746`` moves a step as far). Older classes' parts of the head rest
-    (there, they decay), and the rate falls as a cosine over the steps (there, over the epochs).
+    In the authors' code the merging stands in a loop over blocks inside of every forward pass: with 12 of them a step
+    draws the adapter 75 % of the way, the passes for statistics all of it, and an evaluation changes the kept ones.
+    Here it is done once a step, as in the paper, and kept adapters never change. ``merge: code`` is what the code comes
+    to with many batches: a step merges once more for each block, and at a task's end the adapter becomes the mean of
+    the earlier ones as they were trained. Older classes' parts of the head rest (there, they decay), and the rate falls
+    over the steps (there, over the epochs).
 
     The traits have the authors' training on CIFAR-100. Epochs and batch size are the benchmark's (authors: 20 and 48;
     on ImageNet-R 10 and 16). Features of test images under kept adapters are computed once while a run lasts.
@@ -47,7 +49,8 @@ class MOS(Plugin):
     Args:
         size: Hidden units of an adapter (authors: 16).
         blocks: The transformer blocks that get an adapter: ``all`` (paper), ``0-4``, ``0,2,5``.
-        alpha: How far each step moves the adapter towards the mean of earlier ones (authors: 0.1).
+        alpha: How far each merging moves the adapter towards the mean of earlier ones (authors: 0.1).
+        merge: Once a ``step`` (paper), or as the authors' ``code`` (most published numbers).
         contrast: Weight of the contrast (authors: 0.1).
         temperature: Temperature of the contrast (authors: 0.8).
         answers: Largest number of answers of the head for an image (authors: 4).
@@ -83,13 +86,14 @@ class MOS(Plugin):
         scores="probabilities",
         paper="Sun, AAAI 2025 (MOS)",
     )
-    state = ("_gaussians", "_prototypes", "_ended")
+    state = ("_gaussians", "_prototypes", "_ended", "_merged")
 
     def __init__(
         self,
         size: int = 16,
         blocks: str = "all",
         alpha: float = 0.1,
+        merge: Literal["step", "code"] = "step",
         contrast: float = 0.1,
         temperature: float = 0.8,
         answers: int = 4,
@@ -108,18 +112,16 @@ class MOS(Plugin):
         check_range("mos", at_least=0, contrast=contrast, align_decay=align_decay)
         check_range("mos", above=0, temperature=temperature, align_lr=align_lr, ridge=ridge)
         self._adapter = {"adapter_scale": adapter_scale, "adapter_dropout": adapter_dropout}
-        self.size, self.blocks, self.alpha, self.answers = size, blocks, alpha, answers
+        self.size, self.blocks, self.alpha, self.merge, self.answers = size, blocks, alpha, merge, answers
         self.contrast, self.temperature = contrast, temperature
-        self.align_epochs, self.align_lr, self.align_decay = align_epochs, align_lr, align_decay
-        self.samples, self.covariance, self.ridge = samples, covariance, ridge
+        self.samples, self.align_decay, self.covariance, self.ridge = samples, align_decay, covariance, ridge
+        self._alignment = AlignmentSettings(align_lr, align_epochs)
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Attach the adapters.
-
-        Raises:
-            UserError: If the head has no weights of its own, or does not grow by the classes of each task.
-        """
+        """Attach the adapters; a head that has no weights, or does not grow by each task's classes, is refused."""
         check_alignable("mos", learner)
+        merged = 1 + len(choose_blocks(transformer_blocks(learner.backbone.model), self.blocks))
+        self._share = self.alpha if self.merge == "step" else 1 - (1 - self.alpha) ** merged
         build = {"size": self.size, "blocks": self.blocks, **self._adapter, "generator": learner.generator("mos")}
         self.adapters = TaskModules(learner, self, len(scenario.tasks), "adaptformer", **build)
         self._gaussians = ClassGaussians(learner.backbone.width, self.covariance, self.ridge, "absolute")
@@ -130,8 +132,8 @@ class MOS(Plugin):
         """Let the head's older parts rest, and compute the mean of the kept adapters."""
         learner.head.freeze(range(len(learner.head.sizes) - 1))
         self._older = self._gaussians.means.to(learner.device)
-        kept = self.adapters.values(self._ended) if self._ended else {}
-        self._merged = {name: values.mean(dim=0) for name, values in kept.items()}
+        if self.merge == "step" and self._ended:
+            self._merged = self.adapters.mean(self._ended)
 
     def loss(self, learner: Learner, step: Step) -> Tensor | None:
         """The contrast of the batch's features and the means of older classes."""
@@ -139,18 +141,16 @@ class MOS(Plugin):
             return None
         return self.contrast * self_contrast(torch.cat([self._older, step.features.float()]), self.temperature)
 
-    @torch.no_grad()
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the adapter towards the mean of the kept ones."""
-        for name, value in self.adapters.current.named_parameters():
-            if name in self._merged:
-                value.lerp_(self._merged[name].to(value.device), self.alpha)
+        """Move the adapter towards the mean of the earlier ones."""
+        self.adapters.move(self._merged, self._share)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Keep the adapter, statistics and prototypes of the task, and align the head."""
-        labels = learner.labels_of(task.train)
+        labels, code = learner.labels_of(task.train), self.merge == "code"
+        self._merged = self.adapters.drawn_in(self._merged, self._ended) if code else {}
         self._gaussians.add(learner.features_of(task.train), labels)
         self.adapters.keep(self._ended)
         under_first = self.adapters.of_rows(0, task.train)
@@ -159,7 +159,7 @@ class MOS(Plugin):
         if task.index:
             decay = learner.options.optimizer.weight_decay if self.align_decay is None else self.align_decay
             samples = self.samples or 5 * learner.options.batch_size
-            settings = AlignmentSettings(self.align_lr, self.align_epochs, samples, weight_decay=decay)
+            settings = replace(self._alignment, samples=samples, weight_decay=decay)
             align_head(learner, self._gaussians, settings, learner.generator("mos alignment"))
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
@@ -181,7 +181,7 @@ class MOS(Plugin):
 
     def stored_bytes(self) -> dict[str, int]:
         """Bytes of the kept adapters, of the class statistics and of the prototypes."""
-        modules, prototypes = self._ended * self.adapters.bytes, 4 * self._prototypes.numel()
+        modules, prototypes = (self._ended + bool(self._merged)) * self.adapters.bytes, 4 * self._prototypes.numel()
         return {"modules": modules, "statistics": self._gaussians.bytes, "prototypes": prototypes}
 
 

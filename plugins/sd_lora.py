@@ -109,6 +109,8 @@ class SDLoRA(Plugin):
         rank = self.ranks[max(first for first in self.ranks if first <= task.index)]
         norms = self.module.add(rank, self.magnitude, learner.generator("sd_lora"))
         self._ranks = [*self._ranks, rank]
+        magnitudes = f"plugin_modules.{type(self).__name__}_directions.magnitudes."
+        learner.optimizer_policy.forget(magnitudes)  # also where it is carried on: they begin anew, or in another unit
         for number, value in enumerate(self.module.magnitudes):
             if self.boundary == "reset":
                 value.fill_(self.magnitude)

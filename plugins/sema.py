@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from clsuite.peft import AdapterMixture, Expert, choose_blocks, transformer_blocks
-from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, check_range, classification_loss
+from clsuite.plugin import Batch, Learner, Plugin, Scenario, Task, Traits, UserError, check_range
 from clsuite.plugin.helpers import refuse_unscaled
 
 
@@ -90,8 +90,10 @@ class SEMA(Plugin):
         self.records, self.look, self.scale = records, look, scale
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Freeze the backbone and attach an adapter to each block."""
+        """Freeze the backbone and attach an adapter to each block; a head without weights of its own is refused."""
         refuse_unscaled("sema", learner.options.precision)
+        if learner.options.head == "zero_shot":
+            raise UserError("sema: training.head must be linear or cosine: later tasks train the head alone")
         learner.backbone.requires_grad_(False)
         blocks = transformer_blocks(learner.backbone.model)
         last = range(len(blocks) - max(1, len(blocks) // 4), len(blocks))
@@ -124,8 +126,7 @@ class SEMA(Plugin):
             before = len(may_grow)
             for batch in learner.batches_of(task.train, batch_size=self.look):
                 learner.eval()
-                with torch.no_grad():
-                    learner.step_of(batch)
+                self._pass(learner, batch)
                 learner.train()
                 new = [number for number in may_grow if self.adapters.mixtures[number].surprise() > self.threshold]
                 if new:
@@ -144,8 +145,7 @@ class SEMA(Plugin):
         optimizer, schedule = self._optimizer(learner, groups, epochs)
         for _ in range(epochs):
             for batch in learner.batches_of(task.train):
-                step = learner.step_of(batch)
-                loss = classification_loss(step.logits, batch.labels, learner.options.loss, task.classes)
+                loss = learner.classification_of(learner.step_of(batch))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -153,6 +153,13 @@ class SEMA(Plugin):
             schedule.step()
         self._describe(learner, task, [number])
         expert.requires_grad_(False)
+
+    @staticmethod
+    @torch.no_grad()
+    def _pass(learner: Learner, batch: Batch) -> None:
+        """Let the mixtures see the mean tokens of a whole batch, also where it is trained on in parts."""
+        with learner.autocast():
+            learner.encode(batch)
 
     def _describe(self, learner: Learner, task: Task, numbers: Sequence[int]) -> None:
         """Train the newest descriptors of some blocks, and let them remember their last errors."""
@@ -163,8 +170,7 @@ class SEMA(Plugin):
         known = [list[torch.Tensor]() for _ in descriptors]
         for _ in range(self.descriptor_epochs):
             for batch in learner.batches_of(task.train):
-                with torch.no_grad():
-                    learner.step_of(batch)
+                self._pass(learner, batch)
                 errors = [one(mixture.features.float()) for one, mixture in zip(descriptors, mixtures, strict=True)]
                 optimizer.zero_grad()
                 torch.stack([one.mean() for one in errors]).sum().backward()

@@ -57,7 +57,7 @@ class SSIAT(Plugin):
 
     The traits set what the authors train with: a cosine head, SGD with momentum 0.9, a rate of 0.01 for all and a
     weight decay of 5e-4. Epochs and batch size are the benchmark's (authors: 20 epochs in the first session and 10 in
-    later ones, 48 images). RSIAT's additions (CVPR 2026) are left out.
+    later ones, 48 images). RSIAT is `rsiat`.
 
     Args:
         size: Hidden units of the adapter (authors: 64).

@@ -25,6 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "gem": {"capacity": 12},
     "gss": {"capacity": 12, "comparisons": 2, "gradients": "head"},
     "hide": {"blocks": "all", "centroids": 2, "samples": 16, "epochs": 2, "task_samples": 16, "task_epochs": 5},
+    "hide_pet": {"blocks": "all", "size": 2, "centroids": 2, "samples": 16, "epochs": 2, "task_samples": 16},
     "icarl": {"capacity": 18},
     "inflora": {"rank": 2},
     "keeplora": {"rank": 2},
@@ -42,6 +43,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "randumb": {"projection": 300, "flip": True},
     "ranpac": {"projection": 300},
     "rapf": {"draws": 4},
+    "rsiat": {"size": 4, "samples": 16, "align_epochs": 5, "code": 8, "hidden": 8},
     "rwalk": {"interval": 2},
     "s_pet": {"size": 2},
     "saft": {"share": 0.01, "rescore": "task"},
@@ -62,6 +64,7 @@ SMALL: dict[str, dict[str, Any]] = {
 NEEDS: dict[str, dict[str, Any]] = {
     "duct": {"head": "cosine"},
     "lucir": {"head": "cosine"},
+    "rsiat": {"head": "cosine"},
     "ssiat": {"head": "cosine"},
     "tuna": {"head": "cosine"},
 }

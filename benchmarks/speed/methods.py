@@ -50,7 +50,7 @@ SMALLER = {
 """Arguments that suit a stream of 1,257 images (a 10,000-square system takes longer to solve than all of it) and the
 bundled backbone, which has two blocks, and what a method stands behind."""
 
-COSINE = frozenset({"duct", "lucir", "ssiat", "tuna"})
+COSINE = frozenset({"duct", "lucir", "rsiat", "ssiat", "tuna"})
 """Methods that refuse to learn without a cosine head."""
 
 

@@ -62,6 +62,7 @@ PAPERS = {
     "Wang, ECCV 2022 (DualPrompt)": ARXIV + "2204.04799",
     "Wang, ICCV 2025 (TUNA)": ARXIV + "2508.08165",
     "Wang, NeurIPS 2022 (S-Prompts)": ARXIV + "2207.12819",
+    "Wang, 2024 (HiDe-PET)": ARXIV + "2407.05229",
     "Wang, NeurIPS 2023 (HiDe-Prompt)": ARXIV + "2310.07234",
     "Wistuba, 2024 (L2L)": ARXIV + "2406.03216",
     "Wistuba, 2024 (S-LoRA)": ARXIV + "2406.03216",
@@ -73,6 +74,8 @@ PAPERS = {
     "Momeni, AAAI 2025 (KLDA)": ARXIV + "2412.15571",
     "Prabhu, NeurIPS 2024 (RanDumb)": ARXIV + "2402.08823",
     "Zhao, CVPR 2020 (WA)": ARXIV + "1911.07053",
+    "Zhao, CVPR 2026 (RSIAT)": "https://openaccess.thecvf.com/content/CVPR2026/html/Zhao_Representation-Steered_"
+    "Incremental_Adapter-Tuning_for_Class-Incremental_Learning_with_Pre-Trained_Models_CVPR_2026_paper.html",
     "Zhao, ICML 2023 (FPF)": ARXIV + "2304.04158",
     "Zhao, ICML 2023 (k-FPF)": ARXIV + "2304.04158",
     "Zhou, CVPR 2024 (EASE)": ARXIV + "2403.12030",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,15 @@ from clsuite.learner.class_gaussians import ClassGaussians
 from clsuite.learner.learner import Learner
 from clsuite.learner.precision import full_precision
 
+IdentityForm = Literal["plain", "residual", "linear"]
+"""Of the two layers: with ReLU behind each; added to the feature and normalized, with GELU between them; none."""
+
 
 class TaskIdentity(nn.Module):
     """Two layers with twice the width between them and a linear one, over all classes of the stream (HiDe).
 
     The class that it predicts says which task an image is of. Register it with ``role="features"``; it is trained by
-    its own methods alone.
+    its own methods, or by a loop of the plugin's.
 
     Attributes:
         owners: Task of each class, -1 where it has not been learned.
@@ -27,18 +31,21 @@ class TaskIdentity(nn.Module):
 
     owners: Tensor
 
-    def __init__(self, width: int, classes: int, generator: torch.Generator) -> None:
+    def __init__(self, width: int, classes: int, generator: torch.Generator, form: IdentityForm = "plain") -> None:
         """Draw the first weights as PyTorch does, from a source of one's own; biases are 0.
 
         Args:
             width: Length of a feature.
             classes: Number of classes of the stream.
             generator: Source of the first weights.
+            form: How the two layers act, or that there are none.
         """
         super().__init__()
         sizes = (width, 2 * width, width, classes)
         first, second, last = (_linear(*pair, generator) for pair in pairwise(sizes))
-        self.layers = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last)
+        plain, both = (first, nn.ReLU(), second, nn.ReLU()), nn.Sequential(first, nn.GELU(), second)
+        forms: dict[IdentityForm, tuple[nn.Module, ...]] = {"plain": plain, "residual": (_Residual(both, width),)}
+        self.layers = nn.Sequential(*forms.get(form, ()), last)
         self.register_buffer("owners", torch.full((classes,), -1))
         self.requires_grad_(False)
 
@@ -100,6 +107,18 @@ class TaskIdentity(nn.Module):
         self.requires_grad_(False)
         for parameter in self.parameters():
             parameter.grad = None
+
+
+class _Residual(nn.Module):
+    """Layers whose output is added to what they are given, and the sum normalized."""
+
+    def __init__(self, layers: nn.Module, width: int) -> None:
+        super().__init__()
+        self.layers, self.norm = layers, nn.LayerNorm(width, eps=1e-6)
+
+    def forward(self, features: Tensor) -> Tensor:
+        normalized: Tensor = self.norm(features + self.layers(features))
+        return normalized
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,28 @@ class TaskModules:
         """Parameters of the first copies, ``[copies, ...]`` by name."""
         states = [module.state_dict() for module in self.kept[:copies]]
         return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+
+    def mean(self, copies: int) -> dict[str, Tensor]:
+        """Mean of the parameters of the first copies, by name."""
+        return {name: values.mean(dim=0) for name, values in self.values(copies).items()}
+
+    @torch.no_grad()
+    def move(self, values: Mapping[str, Tensor], share: float) -> None:
+        """Move the parameters of the current module that are named by a share towards other values."""
+        for name, value in self.current.named_parameters():
+            if name in values:
+                value.lerp_(values[name].to(value.device), share)
+
+    def drawn_in(self, mean: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+        """Make the current module the mean of a number of earlier ones, where there are any.
+
+        Returns:
+            The mean of these and of what the module was.
+        """
+        trained = {name: value.clone() for name, value in self.current.state_dict().items()}
+        before = mean or trained
+        self.current.load_state_dict(before)
+        return {name: before[name].to(value.device).lerp(value, 1 / (number + 1)) for name, value in trained.items()}
 
     @torch.no_grad()
     def of_rows(self, number: int, rows: NDArray[np.int64]) -> Tensor:

@@ -17,7 +17,10 @@ from clsuite.board.site import site_files
 from clsuite.errors import UserError
 from clsuite.plugin.catalog import catalog, is_ours
 
-ADDRESS = r"https://(arxiv\.org/abs/\d{4}\.\d{5}|doi\.org/10\.\d+/[\w.-]+|openreview\.net/forum\?id=\w+)"
+ADDRESS = (
+    r"https://(arxiv\.org/abs/\d{4}\.\d{5}|doi\.org/10\.\d+/[\w.-]+|openreview\.net/forum\?id=\w+"
+    r"|openaccess\.thecvf\.com/content/\w+/html/[\w-]+_paper\.html)"
+)
 
 
 def test_every_paper_of_our_plugins_has_an_address_and_none_is_left_over() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from clsuite.learner.options import TrainingSpec
 from clsuite.plugin.helpers import AlignmentSettings, ClassGaussians, TaskIdentity
@@ -25,9 +28,9 @@ def clouds(labels: list[int], each: int = 20) -> tuple[torch.Tensor, torch.Tenso
     return 3 * torch.eye(8)[owners] + 0.3 * torch.randn(len(owners), 8, generator=seeded(5)), owners
 
 
-def taught() -> TaskIdentity:
+def taught(form: Any = "plain") -> TaskIdentity:
     """Three tasks of two classes, each learned alone and then aligned with all before."""
-    identity, known = TaskIdentity(8, 7, seeded()), ClassGaussians(8, "centroids", centroids=2)
+    identity, known = TaskIdentity(8, 7, seeded(), form), ClassGaussians(8, "centroids", centroids=2)
     for task in range(3):
         features, labels = clouds([2 * task, 2 * task + 1])
         known.add(features, labels, seeded(task))
@@ -37,11 +40,25 @@ def taught() -> TaskIdentity:
     return identity
 
 
-def test_it_tells_the_task_of_every_class() -> None:
+@pytest.mark.parametrize("form", ["plain", "residual"])
+def test_it_tells_the_task_of_every_class(form: str) -> None:
     features, labels = clouds(list(range(6)))
-    identity = taught()
+    identity = taught(form)
     assert (identity.tasks_of(features) == labels // 2).float().mean() > 0.95
     assert torch.equal(identity.tasks_of(features), identity.owners[identity(features).argmax(dim=1)])
+
+
+def test_the_residual_form_is_the_authors_codes() -> None:
+    """Layers with GELU between them are added to the feature, and the sum is normalized."""
+    identity = TaskIdentity(8, 3, seeded(), "residual")
+    identity.owners.zero_()
+    first, second, last = (one for one in identity.modules() if isinstance(one, nn.Linear))
+    (norm,) = (one for one in identity.modules() if isinstance(one, nn.LayerNorm))
+    features = torch.randn(4, 8, generator=seeded(1))
+    inner = features + second(F.gelu(first(features)))
+    centered = inner - inner.mean(dim=1, keepdim=True)
+    expected = last(centered / (centered.square().mean(dim=1, keepdim=True) + norm.eps).sqrt())
+    torch.testing.assert_close(identity(features), expected)
 
 
 def test_classes_that_have_not_been_learned_are_never_predicted() -> None:

@@ -20,17 +20,23 @@ from clsuite.scenarios import Scenario
 from clsuite.stream.loop import Stream
 from clsuite_plugins.aper import APER
 from clsuite_plugins.block_expansion import BlockExpansion
+from clsuite_plugins.cl_lora import CLLoRA
 from clsuite_plugins.coda_prompt import CodaPrompt
 from clsuite_plugins.dual_prompt import DualPrompt
 from clsuite_plugins.ease import EASE
 from clsuite_plugins.first_session import FirstSession
 from clsuite_plugins.hft import HFT
+from clsuite_plugins.hide import HiDe
+from clsuite_plugins.inflora import InfLoRA
 from clsuite_plugins.l2p import L2P
 from clsuite_plugins.lae import LAE
+from clsuite_plugins.mos import MOS
 from clsuite_plugins.ncm import NCM
 from clsuite_plugins.pet import Pet
 from clsuite_plugins.s_pet import SPet
 from clsuite_plugins.saft import SAFT
+from clsuite_plugins.sd_lora import SDLoRA
+from clsuite_plugins.sema import SEMA
 
 MakeClip = Callable[..., Stream]
 
@@ -70,7 +76,15 @@ METHODS: dict[str, Callable[[], tuple[Plugin, ...]]] = {
     "aper": lambda: (APER(size=2),),
     "ease": lambda: (EASE(size=2),),
     "l2l": lambda: (L2P("lora", size=2, pool=4, top_k=2, blocks="all"),),
+    "inflora": lambda: (InfLoRA(rank=2),),
+    "sd_lora": lambda: (SDLoRA(rank=2),),
+    "cl_lora": lambda: (CLLoRA(rank=2),),
+    "mos": lambda: (MOS(size=2, samples=16, align_epochs=2),),
+    "sema": lambda: (SEMA(size=2, code=4, threshold=0.0, descriptor_epochs=2),),
+    "hide": lambda: (HiDe(blocks="all", centroids=2, samples=16, epochs=2, task_samples=16, task_epochs=2),),
 }
+LINEAR = ("mos", "sema", "hide")
+"""Those whose head has weights of its own."""
 
 
 def assert_resumes_as(whole: Stream, make: Callable[..., Stream], folder: Path) -> None:
@@ -102,6 +116,7 @@ RUNS = [
     pytest.param(name, head, marks=() if name in QUICK[head] else pytest.mark.slow)
     for head in QUICK
     for name in sorted(METHODS)
+    if head == "linear" or name not in LINEAR
 ]
 
 
@@ -115,7 +130,7 @@ def test_methods_for_vits_run_and_resume_on_the_image_tower(
     whole.run()
     moved = {key for key, value in clip.named_parameters() if not torch.equal(before[key], value)}
     assert all(key.startswith("visual.") for key in moved)
-    assert bool(moved) == (name in ("merged lora", "hft"))
+    assert bool(moved) == (name in ("merged lora", "hft", "inflora"))
     trained = [part for part in whole.learner.plugin_modules.parameters() if part.abs().sum() > 0]
     assert trained or name == "hft"
 

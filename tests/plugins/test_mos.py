@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,45 @@ def test_kept_adapters_are_the_same_bits_after_evaluation_and_later_tasks(learne
     assert not same(now[0], now[1])
     assert not any(value.requires_grad for one in plugin.adapters.kept for value in one.parameters())
     assert stream.matrix.counts().of("class_incremental").accuracy[-1].mean() > 0.75
+
+
+def test_the_codes_passes_end_in_the_mean_of_the_earlier_adapters(make_stream: Any) -> None:
+    """Two blocks: a step merges three times; the copies that answer are means of what the tasks before had trained."""
+    plugin = Watched(merge="code")
+    make_stream(plugin, **TRAINING, epochs=2).run()
+    trained = {ended: after for ended, _, after in plugin.steps}
+    kept = [one.state_dict() for one in plugin.adapters.kept]
+    assert same(kept[0], trained[0])
+    for name, value in trained[0].items():
+        torch.testing.assert_close(kept[1][name], value)
+        torch.testing.assert_close(kept[2][name], (value + trained[1][name]) / 2)
+    assert not same(kept[2], trained[2])
+    assert same(kept[2], plugin.adapters.current.state_dict())
+    for ended, before, after in plugin.steps:
+        for name, value in before.items():
+            mean = value if not ended else kept[ended][name]
+            torch.testing.assert_close(after[name], 0.9**3 * value + (1 - 0.9**3) * mean, rtol=1e-5, atol=1e-7)
+    assert plugin.stored_bytes()["modules"] == (3 + 1) * plugin.adapters.bytes
+
+
+def test_the_codes_mean_survives_an_interruption(make_stream: Any, tmp_path: Path) -> None:
+    whole = make_stream(MOS(**SMALL, merge="code"), **TRAINING)
+    whole.run()
+    cut = make_stream(MOS(**SMALL, merge="code"), **TRAINING, checkpoint=tmp_path / "c.ckpt")
+    end = cut.learner.end_task
+
+    def stop(task: Task) -> None:
+        if task.index == 2:
+            raise KeyboardInterrupt
+        end(task)
+
+    cut.learner.end_task = stop
+    with pytest.raises(KeyboardInterrupt):
+        cut.run()
+    again = make_stream(MOS(**SMALL, merge="code"), **TRAINING, checkpoint=tmp_path / "c.ckpt")
+    again.run()
+    theirs = whole.learner.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in again.learner.state_dict().items())
 
 
 def test_without_merging_and_contrast_it_trains_one_adapter_through_all_tasks(make_stream: Any) -> None:

@@ -12,8 +12,10 @@ from clsuite_plugins.acl import ACL
 from clsuite_plugins.cl_lora import CLLoRA
 from clsuite_plugins.duct import DUCT
 from clsuite_plugins.ease import EASE
+from clsuite_plugins.hide_pet import HiDePET
 from clsuite_plugins.inflora import InfLoRA
 from clsuite_plugins.s_pet import SPet
+from clsuite_plugins.sd_lora import SDLoRA
 from clsuite_plugins.sema import SEMA
 
 
@@ -36,6 +38,7 @@ class Look(Plugin):
         (DUCT(epochs=1), ("backbone.", "head."), ()),
         (InfLoRA(rank=2), ("plugin_modules.",), ("head.groups.0.weight",)),
         (EASE(), ("head.",), ()),
+        (SDLoRA(rank=2), ("plugin_modules.SDLoRA_directions.magnitudes.",), ("head.groups.0.weight",)),
         (SPet("lora"), ("head.",), ()),
         (CLLoRA(rank=2), ("head.",), ("plugin_modules.CLLoRA_shared.parts.0_q.up",)),
     ],
@@ -51,7 +54,7 @@ def test_what_begins_anew_has_no_momentum(
     assert all({*goes_on} <= known for known in look.known[1:])
 
 
-@pytest.mark.parametrize("plugin", [ACL(), SEMA(size=4, code=8), CLLoRA(rank=2)])
+@pytest.mark.parametrize("plugin", [ACL(), SEMA(size=4, code=8), CLLoRA(rank=2), HiDePET()])
 def test_steps_of_their_own_are_refused_in_a_precision_that_scales_losses(plugin: Plugin, make_stream: Any) -> None:
     stream = make_stream(plugin, precision="16")
     with pytest.raises(UserError, match="precision 16 scales gradients, and those of its own steps are not"):

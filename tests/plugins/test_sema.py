@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import timm
 import torch
+from clip_streams import ZERO_SHOT, clip_stream
 
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner
 from clsuite.learner.options import OptimizerSpec
 from clsuite.peft import AdapterMixture
 from clsuite.peft.mixture import Descriptor
-from clsuite.plugin import Scenario, Task
+from clsuite.plugin import Plugin, Scenario, Step, Task
 from clsuite.plugin.catalog import find_plugin
 from clsuite.plugin.compatibility import check_method
 from clsuite_plugins.sema import SEMA
@@ -117,6 +118,37 @@ def small_mixture(experts: int = 3) -> AdapterMixture:
     return adapters
 
 
+def test_descriptors_see_whole_batches_where_the_training_takes_them_apart(
+    make_stream: Any, scenario: Scenario
+) -> None:
+    """Otherwise each would know the last part of each batch alone, and a look would judge by it."""
+    found = []
+    for parts in (1, 4):
+        plugin = SEMA(**SMALL, threshold=NEVER)
+        make_stream(plugin, **TRAINING, accumulate=parts, on=scenario.first(1)).run()
+        mixture = plugin.adapters.mixtures[1]
+        found.append(torch.stack([mixture.newest.descriptor.mean, mixture.newest.descriptor.deviation]))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
+
+
+class Asked(Plugin):
+    """Counts how often the classification loss of a step is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 0
+
+    def classification(self, learner: Learner, step: Step) -> None:
+        self.steps += 1
+
+
+def test_added_adapters_learn_by_the_classification_loss_of_the_method(make_stream: Any, scenario: Scenario) -> None:
+    asked = Asked()
+    make_stream(SEMA(**SMALL, threshold=0.0), asked, **TRAINING, on=scenario.first(2)).run()
+    first, second = (-(-len(task.train) // 8) for task in scenario.tasks[:2])
+    assert asked.steps == first + 2 * second  # the added adapter's epoch, and the head's
+
+
 def test_routers_share_out_one() -> None:
     mixture, tokens = small_mixture().mixtures[0], torch.randn(5, 7, 192, generator=torch.Generator().manual_seed(1))
     weights = mixture.weights(tokens.mean(dim=1))
@@ -187,6 +219,8 @@ def test_what_is_refused(make_stream: Any, scenario: Scenario) -> None:
     for other, reason in {"pet": "both freeze", "acl": "not there yet", "joint": "nothing to expand for"}.items():
         with pytest.raises(UserError, match=reason):
             check_method([(name, find_plugin(name)[1]) for name in ("sema", other)], "class_incremental")
+    with pytest.raises(UserError, match=r"sema: training\.head must be linear or cosine"):
+        clip_stream(scenario, SEMA(), **ZERO_SHOT).learner.start(scenario)
     online = dataclasses.replace(scenario, kind="online")
     with pytest.raises(UserError, match="looks at a task's images before the training"):
         check_method([("sema", find_plugin("sema")[1])], online.kind)
