@@ -28,7 +28,7 @@ from clsuite.learner.parts import encode_in_parts, refuse_batch_statistics
 from clsuite.learner.precision import has_slow_kernels
 from clsuite.learner.step import Step
 from clsuite.learner.together import Together
-from clsuite.learner.tools import LearnerTools
+from clsuite.learner.tools import LearnerTools, trained_entries
 from clsuite.learner.training_plan import TrainingPlan, make_plan
 from clsuite.learner.updates import Updates
 from clsuite.plugin.base import Plugin, overriding
@@ -52,7 +52,7 @@ class Learner(LearnerTools):
         task: The current task; None before the first.
         gradient_samples: Number of samples with a backward pass since the task began.
         own_loops: Calls of `batches_of` since the task began.
-        own_trained: Largest number of parameters that plugins' own loops have trained since the task began.
+        own_trained: Largest number of parameters that rounds or plugins' loops have trained since the task began.
         log_to: Receives the values that plugins log; set by the stream.
         together: The processes that train together; None for a single process.
         feature_source: The source of features; set by the stream before it starts the learner.
@@ -150,6 +150,7 @@ class Learner(LearnerTools):
         self.options = options
         from_memory = any(plugin.traits.from_memory for plugin in self.plugins)
         check_single_pass(self.scenario.kind, self.options.epochs * self.plan.rounds, from_memory)
+        self.own_trained = max(self.own_trained, trained_entries(self))
         if round:
             self.optimizer_policy.forget()
             seed = self.seed_for("augment", task.index, "augment", round)
