@@ -32,7 +32,7 @@ from clsuite.learner.tools import LearnerTools, trained_entries
 from clsuite.learner.training_plan import TrainingPlan, make_plan
 from clsuite.learner.updates import Updates
 from clsuite.plugin.base import Plugin, overriding
-from clsuite.scenarios import Scenario, Task, check_single_pass
+from clsuite.scenarios import Scenario, Task, check_competing, check_single_pass
 
 __all__ = ["Learner", "Step"]
 
@@ -141,7 +141,8 @@ class Learner(LearnerTools):
             images: Number of its training images.
 
         Raises:
-            UserError: If the plans of two plugins conflict, or they plan several passes over a single-pass stream.
+            UserError: If the plans of two plugins conflict, they plan several passes over a single-pass stream, or a
+                local loss for a single class.
         """
         first = TrainingPlan(self._options_of(task, images), self.plan.rounds if round else 1, round)
         plan = make_plan(self, overriding(self.plugins, "plan_training"), task, first)
@@ -150,6 +151,8 @@ class Learner(LearnerTools):
         self.options = options
         from_memory = any(plugin.traits.from_memory for plugin in self.plugins)
         check_single_pass(self.scenario.kind, self.options.epochs * self.plan.rounds, from_memory)
+        if self.options.loss == "local":
+            check_competing(task)
         self.own_trained = max(self.own_trained, trained_entries(self))
         if round:
             self.optimizer_policy.forget()
