@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -227,13 +228,18 @@ class Learner(LearnerTools):
         features: Tensor = self.backbone(batch.images)
         return features
 
-    def rehearse(self, batch: Batch) -> Step:
-        """Run exemplars (``buffer.batch``) through the model with gradients, after augmentation and normalization."""
+    def rehearse(self, batch: Batch, exact: bool = False) -> Step:
+        """Run exemplars through the model with gradients, after augmentation and normalization.
+
+        Args:
+            batch: The exemplars (``buffer.batch``).
+            exact: As of `step_of`.
+        """
         batch = batch.to(self.device)
         if batch.images is not None:
             images = augment(self.options.augment, batch.images, self._augment_generator)
             batch = batch.with_images(self.backbone.normalize(images))
-        with self.autocast():
+        with self._precision(exact):
             features = self.encode(batch)
             return Step(batch, features, self.head(features))
 
@@ -248,9 +254,12 @@ class Learner(LearnerTools):
             exact: Whether to compute in 32 bits, whatever the run's precision: gradients that no scaler scales vanish
                 in ``16``.
         """
-        with torch.autocast(self.device.type, enabled=False) if exact else self.autocast():
+        with self._precision(exact):
             features = self.encode(batch) if batch.images is None else self._encode_parts(batch)
             return Step(batch, features, self.head(features))
+
+    def _precision(self, exact: bool) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, enabled=False) if exact else self.autocast()
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalized images ``[B, 3, H, W]`` to the head's logits ``[B, seen classes]``."""
