@@ -47,6 +47,8 @@ def check_method(
     for name, source in plugins:
         if refusal := scenario_refusal(source.traits, scenario_kind):
             raise UserError(f"plugin '{name}' cannot learn {scenario_kind} streams{refusal}")
+    if scenario_kind in SINGLE_PASS:
+        _check_first_session(plugins, scenario_kind)
     _check_answers(plugins)
     _check_borrowing(plugins)
     _check_roles(plugins, arguments)
@@ -66,6 +68,18 @@ def scenario_refusal(traits: Traits, kind: str) -> str:
         return f": {traits.second_pass}, but the stream passes once"
     learned = kind in traits.scenarios or SPECIAL_CASES.get(kind) in traits.scenarios
     return "" if learned else f", only {', '.join(traits.scenarios)}"
+
+
+def _check_first_session(plugins: Sequence[Named], kind: str) -> None:
+    """Check that the images of a first session do not pass again for a classifier, where the stream passes once."""
+    trained = [name for name, source in plugins if source.traits.first_session]
+    keeping = [name for name, source in plugins if source.traits.gradient_free]
+    if trained and keeping:
+        both = " and ".join(f"'{name}'" for name in dict.fromkeys([*trained, *keeping]))
+        raise UserError(
+            f"plugin {both} cannot learn {kind} streams: the network is trained on the images of the first task, which "
+            f"then pass again for what '{keeping[0]}' keeps of them, but the stream passes once"
+        )
 
 
 def _check_alone(plugins: Sequence[Named]) -> None:

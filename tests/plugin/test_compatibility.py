@@ -294,3 +294,12 @@ def test_former_words_for_effects_say_what_they_are_called_now() -> None:
     for trait in ("effects=('thaws',)", "incompatible_with={'freezes': 'why'}"):
         with pytest.raises(ValueError, match="since version 2 of the plugin API"):
             fake("old", traits=trait)
+
+
+@pytest.mark.parametrize("kind", SINGLE_PASS)
+@pytest.mark.parametrize("names", [("aper",), ("first_session", "ncm"), ("first_session", "fecam")])
+def test_a_first_session_passes_again_for_the_classifier(names: tuple[str, ...], kind: str) -> None:
+    with pytest.raises(UserError, match=f"cannot learn {kind} streams: .* first task, which then pass again"):
+        check_method(real(*names), kind)
+    assert check_method(real("first_session"), kind) is None
+    assert check_method(real("ncm"), kind) is None
