@@ -184,6 +184,8 @@ def _reason_to_precede(first: frozenset[str], second: frozenset[str]) -> str:
 def _check_pair(plugin: Named, other: Named) -> None:
     name, source = plugin
     offered = _offered(other[1])
+    if source.traits.lends and other[1].traits.borrows:
+        offered -= {"exemplars"}  # those of the first one
     both = f"'{name}' and '{other[0]}' cannot be combined"
     of_frozen = {what: why.format(name=name, other=other[0]) for what, why in _beside_frozen(source.traits).items()}
     for what, reason in {**of_frozen, **source.traits.incompatible_with}.items():
