@@ -51,6 +51,7 @@ class BiC(DistillingRehearsal):
         incompatible_with={
             "all data": "joint training has all data already",
             "averages weights": "the correction would not belong to the weights that are evaluated",
+            "exemplars": "other exemplars may be images that bic holds out: it rehearses its own",
         },
         scenarios=("class_incremental", "task_incremental", "long_tailed"),
         paper="Wu, CVPR 2019 (BiC)",

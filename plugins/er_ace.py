@@ -7,7 +7,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from clsuite.plugin import Batch, Learner, RehearsalPlugin, Step, Task, Traits, check_range, classification_loss
+from clsuite.plugin import (
+    Batch,
+    Learner,
+    RehearsalPlugin,
+    Scenario,
+    Step,
+    Task,
+    Traits,
+    UserError,
+    check_range,
+    classification_loss,
+)
 
 Policy = Literal["reservoir", "class_balanced"]
 
@@ -59,6 +70,20 @@ class ERACE(RehearsalPlugin):
         super().__init__("er_ace", capacity, capacity_bytes, buffer)
         check_range("er_ace", at_least=1, batch_size=batch_size)
         self.batch_size, self.compete, self.offer = batch_size, compete, offer
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Create the buffer.
+
+        Raises:
+            UserError: If new samples would compete with nothing, neither in their batch nor as exemplars.
+        """
+        lonely = next((task for task in scenario.tasks if len(task.classes) == 1), None)
+        if self.offer == "task" and lonely is not None:
+            raise UserError(
+                f"er_ace: task {lonely.index} ({lonely.name}) has one class, whose samples compete among the classes "
+                "of the task alone, so that their loss is exactly 0: write offer: step, or take tasks of several"
+            )
+        super().on_stream_start(learner, scenario)
 
     def transform_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Add exemplars to the batch."""

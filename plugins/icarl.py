@@ -33,7 +33,8 @@ class ICaRL(RehearsalPlugin):
     far have outputs that are trained (a growing head), where the authors' code trains all outputs as negatives from the
     start; ``head_classes: stream`` does so here.
 
-    The learner's own cross-entropy is subtracted from the loss, which needs ``training: {loss: global}``, the default.
+    The learner's own cross-entropy is subtracted from the loss, with label smoothing if there is any, so that nothing
+    of it remains; this needs ``training: {loss: global}``, the default.
 
     Args:
         capacity: Number of exemplars kept, over all classes, at least one for each; null if `capacity_bytes` is given.
@@ -107,7 +108,7 @@ class ICaRL(RehearsalPlugin):
         if self._targets.numel():
             targets[:, : self._targets.shape[1]] = self._targets[self._position[step.batch.indices]]
         binary = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(targets)
-        return binary - F.cross_entropy(logits, step.batch.labels)
+        return binary - learner.classification_of(step)
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
         """Choose exemplars by herding and compute their means."""

@@ -7,7 +7,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clsuite.plugin import Batch, Learner, Plugin, RehearsalPlugin, Step, Task, Traits, check_range, classification_loss
+from clsuite.plugin import (
+    Batch,
+    Learner,
+    Plugin,
+    RehearsalPlugin,
+    Scenario,
+    Step,
+    Task,
+    Traits,
+    UserError,
+    check_range,
+    classification_loss,
+)
 
 
 class LogitAdjustment(Plugin):
@@ -35,6 +47,26 @@ class LogitAdjustment(Plugin):
         check_range("logit_adjustment", above=0, floor=floor)
         self.tau, self.floor = tau, floor
         self._own = torch.zeros(0)
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Check that there are frequencies to adjust by.
+
+        Raises:
+            UserError: If a plugin rehearses exemplars that are in no buffer, or a task has one class and no exemplars.
+        """
+        keeping = [plugin for plugin in learner.plugins if {"exemplars", "all data"} & {*plugin.traits.memory}]
+        for plugin in keeping:
+            if "exemplars" in plugin.traits.memory and not isinstance(plugin, RehearsalPlugin):
+                raise UserError(
+                    f"logit_adjustment: {type(plugin).__name__} rehearses samples that are in no buffer, so that the "
+                    "frequencies of their classes in a batch are not known"
+                )
+        lonely = next((task for task in scenario.tasks if len(task.classes) == 1), None)
+        if self.tau and lonely is not None and not keeping:
+            raise UserError(
+                f"logit_adjustment: task {lonely.index} ({lonely.name}) has one class, with which older ones do almost "
+                "not compete, so that nothing is learned: take tasks of several classes, or add exemplars"
+            )
 
     def select_indices(self, learner: Learner, task: Task, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Count the classes of the training images."""

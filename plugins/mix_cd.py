@@ -43,7 +43,10 @@ class MixCD(Plugin):
 
     traits = Traits(
         memory=("exemplars", "logits"),
-        incompatible_with={"all data": "joint training has all data already"},
+        incompatible_with={
+            "all data": "joint training has all data already",
+            "counts images": "its samples are drawn at rates that change: how many a class has in a batch is not known",
+        },
         second_pass="it keeps all data and passes them through the network at each task",
         paper="Bai, NAACL Findings 2025 (mix-cd)",
     )

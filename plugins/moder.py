@@ -52,6 +52,7 @@ class MoDER(Plugin):
         pet=("lora",),
         gradient_free=True,
         open_vocabulary=True,
+        second_pass="it trains experts on the features of a task's images, several times over",
         paper="Panariello, BMVC 2025 (MoDER)",
         effects=("trains by itself",),
     )

@@ -105,6 +105,8 @@ class Pet(Plugin):
 
     def on_task_exit(self, learner: Learner, task: Task) -> None:
         """With ``after_task: merge``, merge the modules into the weights and start new ones."""
+        if self.after_task == "merge":
+            learner.optimizer_policy.forget("plugin_modules.")  # also where it is carried on: the modules are new
         for module in self.modules if self.after_task == "merge" else ():
             assert isinstance(module, LoRA)
             of_text = ("text",) if module.on_text else ()

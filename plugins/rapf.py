@@ -18,7 +18,7 @@ from clsuite.plugin import (
     check_range,
     classification_loss,
 )
-from clsuite.plugin.helpers import ClassGaussians, ClassTexts, clip_of, full_precision, multi_step
+from clsuite.plugin.helpers import ClassGaussians, ClassTexts, TakenRows, clip_of, full_precision, multi_step
 
 
 class RAPF(Plugin):
@@ -27,8 +27,9 @@ class RAPF(Plugin):
     Huang et al., "Class-incremental learning with CLIP: adaptive representation adjustment and parameter fusion" (ECCV
     2024), as in the authors' code. The logits are scaled cosines of mapped image features to text features.
 
-    * Mean and covariance of the frozen features of each class are kept. In later tasks, features drawn from some old
-      classes join each batch, and the cross-entropy is over all seen classes.
+    * Mean and covariance of the frozen features of each class are kept; an image that occurs again does not count
+      again. In later tasks, features drawn from some old classes join each batch, and the cross-entropy is over all
+      seen classes.
     * An old and a new class whose text features are nearer than `radius` are a hard pair. For features drawn from the
       old class of each pair, a hinge keeps the cosine to their own text above that to the new class's.
     * After each later task the map is fused: in the basis of the left singular vectors of the old map, entries of the
@@ -66,7 +67,7 @@ class RAPF(Plugin):
         paper="Huang, ECCV 2024 (RAPF)",
         effects=("adds modules", "trains by itself"),
     )
-    state = ("_statistics",)
+    state = ("_statistics", "_taken")
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class RAPF(Plugin):
             self.map.weight.uniform_(-bound, bound, generator=learner.generator("rapf"))
         learner.register_plugin_module(self, "map", self.map, role="features")
         self._statistics = ClassGaussians(clip.width, "full", self.ridge, "absolute")
+        self._taken = TakenRows(len(scenario.table))
 
     def plan_training(self, learner: Learner, task: Task, plan: TrainingPlan) -> TrainingPlan:
         """Multiply the rate by 0.1 at two epochs."""
@@ -178,7 +180,9 @@ class RAPF(Plugin):
         """Fuse the map with the old one, and compute statistics of the task's classes."""
         if task.index:
             self.map.weight.copy_(fused(self._before.to(self.map.weight), self.map.weight, self.fuse_bias))
-        self._statistics.add(learner.features_of(task.train), learner.labels_of(task.train))
+        rows = self._taken.new(task.train)
+        if len(rows):
+            self._statistics.add(learner.features_of(rows), learner.labels_of(rows))
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:
         """Scaled cosines ``[B, classes of the stream]`` of mapped image features to text features."""

@@ -22,6 +22,9 @@ from clsuite.plugin.helpers import (
     tensor_bytes,
 )
 
+PASSING_ONCE = ("blurry", "online")
+"""Kinds of streams whose images occur only once."""
+
 
 class ZSCL(Plugin):
     """Fine-tunes both towers of a CLIP, and distills the original one on reference images and texts.
@@ -115,8 +118,17 @@ class ZSCL(Plugin):
         self.teacher, self._bytes = teacher, 0
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Freeze the logit scale, and keep the CLIP as the teacher; the head must be ``zero_shot``."""
+        """Freeze the logit scale, and keep the CLIP as the teacher.
+
+        Raises:
+            UserError: If the head is not ``zero_shot``, or the stream passes once and references are its own images.
+        """
         backbone = clip_of(learner.backbone, "plugin 'zscl'")
+        if self.reference is None and scenario.kind in PASSING_ONCE:
+            raise UserError(
+                f"zscl: without a reference a task's own images are distilled, again and again, and a stream of kind "
+                f"'{scenario.kind}' passes once: name a folder as reference"
+            )
         if learner.options.head != "zero_shot":
             raise UserError("zscl: it classifies by text features: it needs training.head: zero_shot")
         backbone.clip.logit_scale.requires_grad_(False)

@@ -40,12 +40,16 @@ class FeatureStore:
 
     Images are passed through the backbone in chunks of the requested rows, so that the same request has the same bits.
     Known rows are looked up. Memory is allocated for known rows, and at most twice as much while growing.
+
+    Attributes:
+        discarded: How often everything was discarded: what others keep of the same network is as old as this number.
     """
 
     def __init__(self, scenario: Scenario, source: Source = computed_here) -> None:
         """Create an empty store for a scenario's table, with a source of features."""
         self._scenario, self._table, self._source = scenario, scenario.table, source
         self._others: WeakSet[FeatureStore] = WeakSet()
+        self.discarded = 0
         self.clear()
 
     def fresh(self) -> FeatureStore:
@@ -62,6 +66,7 @@ class FeatureStore:
 
     def clear(self) -> None:
         """Discard everything: the backbone has changed."""
+        self.discarded += 1
         self._known = np.zeros(len(self._table), dtype=np.bool_)
         self._places = torch.full((len(self._table),), -1)  # the position of each row in the features
         self._number = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -28,11 +29,11 @@ from clsuite.learner.parts import encode_in_parts, refuse_batch_statistics
 from clsuite.learner.precision import has_slow_kernels
 from clsuite.learner.step import Step
 from clsuite.learner.together import Together
-from clsuite.learner.tools import LearnerTools
+from clsuite.learner.tools import LearnerTools, trained_entries
 from clsuite.learner.training_plan import TrainingPlan, make_plan
 from clsuite.learner.updates import Updates
 from clsuite.plugin.base import Plugin, overriding
-from clsuite.scenarios import Scenario, Task, check_single_pass
+from clsuite.scenarios import Scenario, Task, check_competing, check_single_pass
 
 __all__ = ["Learner", "Step"]
 
@@ -52,7 +53,7 @@ class Learner(LearnerTools):
         task: The current task; None before the first.
         gradient_samples: Number of samples with a backward pass since the task began.
         own_loops: Calls of `batches_of` since the task began.
-        own_trained: Largest number of parameters that plugins' own loops have trained since the task began.
+        own_trained: Largest number of parameters that rounds or plugins' loops have trained since the task began.
         log_to: Receives the values that plugins log; set by the stream.
         together: The processes that train together; None for a single process.
         feature_source: The source of features; set by the stream before it starts the learner.
@@ -141,7 +142,8 @@ class Learner(LearnerTools):
             images: Number of its training images.
 
         Raises:
-            UserError: If the plans of two plugins conflict, or they plan several passes over a single-pass stream.
+            UserError: If the plans of two plugins conflict, they plan several passes over a single-pass stream, or a
+                local loss for a single class.
         """
         first = TrainingPlan(self._options_of(task, images), self.plan.rounds if round else 1, round)
         plan = make_plan(self, overriding(self.plugins, "plan_training"), task, first)
@@ -150,6 +152,9 @@ class Learner(LearnerTools):
         self.options = options
         from_memory = any(plugin.traits.from_memory for plugin in self.plugins)
         check_single_pass(self.scenario.kind, self.options.epochs * self.plan.rounds, from_memory)
+        if self.options.loss == "local":
+            check_competing(task)
+        self.own_trained = max(self.own_trained, trained_entries(self))
         if round:
             self.optimizer_policy.forget()
             seed = self.seed_for("augment", task.index, "augment", round)
@@ -223,13 +228,18 @@ class Learner(LearnerTools):
         features: Tensor = self.backbone(batch.images)
         return features
 
-    def rehearse(self, batch: Batch) -> Step:
-        """Run exemplars (``buffer.batch``) through the model with gradients, after augmentation and normalization."""
+    def rehearse(self, batch: Batch, exact: bool = False) -> Step:
+        """Run exemplars through the model with gradients, after augmentation and normalization.
+
+        Args:
+            batch: The exemplars (``buffer.batch``).
+            exact: As of `step_of`.
+        """
         batch = batch.to(self.device)
         if batch.images is not None:
             images = augment(self.options.augment, batch.images, self._augment_generator)
             batch = batch.with_images(self.backbone.normalize(images))
-        with self.autocast():
+        with self._precision(exact):
             features = self.encode(batch)
             return Step(batch, features, self.head(features))
 
@@ -244,9 +254,12 @@ class Learner(LearnerTools):
             exact: Whether to compute in 32 bits, whatever the run's precision: gradients that no scaler scales vanish
                 in ``16``.
         """
-        with torch.autocast(self.device.type, enabled=False) if exact else self.autocast():
+        with self._precision(exact):
             features = self.encode(batch) if batch.images is None else self._encode_parts(batch)
             return Step(batch, features, self.head(features))
+
+    def _precision(self, exact: bool) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, enabled=False) if exact else self.autocast()
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalized images ``[B, 3, H, W]`` to the head's logits ``[B, seen classes]``."""

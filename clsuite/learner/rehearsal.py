@@ -98,7 +98,8 @@ def tune_on_exemplars(
     """Take SGD steps on exemplars that change only the given parameters.
 
     All other modules are in eval mode, so that their running statistics do not change. Batch normalizations with any of
-    the parameters normalize by the exemplars and update their statistics.
+    the parameters normalize by the exemplars and update their statistics. In precision 16, whose gradients are too
+    small where nothing scales them, steps are computed in 32 bits.
 
     Args:
         learner: The learner.
@@ -122,10 +123,10 @@ def tune_on_exemplars(
     learner.eval()
     for normalization in normalizations_of(learner, parameters.keys()).values():
         normalization.train()
-    kept = [value.grad for value in values]
+    kept, exact = [value.grad for value in values], learner.options.precision == "16"
     for _ in range(steps):
         chosen = buffer.sample_indices(batch_size, generator)
-        step = learner.rehearse(buffer.batch(chosen, with_images=not learner.uses_cached_features))
+        step = learner.rehearse(buffer.batch(chosen, with_images=not learner.uses_cached_features), exact)
         loss = F.cross_entropy(step.logits.float(), step.batch.labels)
         loss = loss if extra is None else loss + extra(step, chosen)
         _set_gradients(values, torch.autograd.grad(loss, values, allow_unused=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -65,6 +66,8 @@ class SparseTuning(Plugin, ABC):
     ) -> dict[str, Tensor]:
         """Magnitude of the summed gradient over images of the table, not augmented, of all trained backbone weights.
 
+        In precision 16, whose gradients are too small where nothing scales them, it is computed in 32 bits.
+
         Args:
             learner: The learner.
             indices: Indices of the images.
@@ -79,7 +82,7 @@ class SparseTuning(Plugin, ABC):
         for batch in loader:
             batch = batch.to(sums[0].device)
             assert batch.images is not None
-            with learner.autocast():
+            with nullcontext() if learner.options.precision == "16" else learner.autocast():
                 logits = learner.head(learner.backbone(learner.backbone.normalize(batch.images)))
             loss = objective(logits, batch.labels)
             gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)

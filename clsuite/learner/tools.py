@@ -34,6 +34,11 @@ def _unheard(name: str, value: Any) -> None:
     """Where no stream keeps curves."""
 
 
+def trained_entries(model: nn.Module) -> int:
+    """Number of parameters of a model that are trained now."""
+    return sum(value.numel() for value in model.parameters() if value.requires_grad)
+
+
 class LearnerTools(L.LightningModule):
     """The half of a learner that plugins use; the other half is `clsuite.learner.learner.Learner`, which says all."""
 
@@ -254,8 +259,7 @@ class LearnerTools(L.LightningModule):
             raise UserError(f"count_gradients takes a number of samples, not {samples!r}: write len(batch)")
         self.gradient_samples += samples
         if samples:
-            trained = sum(value.numel() for value in self.parameters() if value.requires_grad)
-            self.own_trained = max(self.own_trained, trained)
+            self.own_trained = max(self.own_trained, trained_entries(self))
 
     def forget_features(self) -> None:
         """Forget all features that are kept by row, because what computes them has changed; queries of prompts too."""

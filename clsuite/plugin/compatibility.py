@@ -47,6 +47,8 @@ def check_method(
     for name, source in plugins:
         if refusal := scenario_refusal(source.traits, scenario_kind):
             raise UserError(f"plugin '{name}' cannot learn {scenario_kind} streams{refusal}")
+    if scenario_kind in SINGLE_PASS:
+        _check_first_session(plugins, scenario_kind)
     _check_answers(plugins)
     _check_borrowing(plugins)
     _check_roles(plugins, arguments)
@@ -66,6 +68,18 @@ def scenario_refusal(traits: Traits, kind: str) -> str:
         return f": {traits.second_pass}, but the stream passes once"
     learned = kind in traits.scenarios or SPECIAL_CASES.get(kind) in traits.scenarios
     return "" if learned else f", only {', '.join(traits.scenarios)}"
+
+
+def _check_first_session(plugins: Sequence[Named], kind: str) -> None:
+    """Check that the images of a first session do not pass again for a classifier, where the stream passes once."""
+    trained = [name for name, source in plugins if source.traits.first_session]
+    keeping = [name for name, source in plugins if source.traits.gradient_free]
+    if trained and keeping:
+        both = " and ".join(f"'{name}'" for name in dict.fromkeys([*trained, *keeping]))
+        raise UserError(
+            f"plugin {both} cannot learn {kind} streams: the network is trained on the images of the first task, which "
+            f"then pass again for what '{keeping[0]}' keeps of them, but the stream passes once"
+        )
 
 
 def _check_alone(plugins: Sequence[Named]) -> None:
@@ -170,6 +184,8 @@ def _reason_to_precede(first: frozenset[str], second: frozenset[str]) -> str:
 def _check_pair(plugin: Named, other: Named) -> None:
     name, source = plugin
     offered = _offered(other[1])
+    if source.traits.lends and other[1].traits.borrows:
+        offered -= {"exemplars"}  # those of the first one
     both = f"'{name}' and '{other[0]}' cannot be combined"
     of_frozen = {what: why.format(name=name, other=other[0]) for what, why in _beside_frozen(source.traits).items()}
     for what, reason in {**of_frozen, **source.traits.incompatible_with}.items():

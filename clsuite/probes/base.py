@@ -15,6 +15,7 @@ from clsuite.backbones.spec import BackboneSpec, Weights
 from clsuite.backbones.vit import Backbone
 from clsuite.data.table import ImageTable
 from clsuite.errors import UserError
+from clsuite.learner.features import FeatureStore
 from clsuite.learner.finite import FIX, WRONG
 from clsuite.learner.learner import Learner
 from clsuite.plugin.own_class import Files
@@ -61,7 +62,11 @@ class ProbeContext:
 
 
 class Features:
-    """Features of a probe's images by the current backbone; computed only once while the backbone is frozen."""
+    """Features of a probe's images by the current backbone; computed only once while the backbone is frozen.
+
+    A plugin may train in a phase of its own between two readings, at both of which the backbone is frozen. What is kept
+    is therefore forgotten whenever the learner forgets the features that it keeps itself.
+    """
 
     def __init__(
         self, table: ImageTable, rows: NDArray[np.int64], view: Callable[[Backbone], Backbone] | None = None
@@ -69,7 +74,7 @@ class Features:
         """Store which images are used, and what is done with the backbone; nothing is computed yet."""
         self._table, self._rows, self._view = table, rows, view
         self._kept: Tensor | None = None
-        self._kept_frozen = False
+        self._kept_of: tuple[FeatureStore, int] | None = None
 
     def of(self, learner: Learner) -> Tensor:
         """Features ``[len(rows), width]``, on the compute device.
@@ -77,8 +82,10 @@ class Features:
         Raises:
             UserError: If a value is not finite.
         """
-        if self._kept is None or not (learner.frozen and self._kept_frozen):
-            self._kept_frozen = learner.frozen
+        store: FeatureStore | None = getattr(learner, "store", None)  # a learner that has not started has none
+        kept_of = (store, store.discarded) if learner.frozen and store is not None else None
+        if self._kept is None or kept_of is None or kept_of != self._kept_of:
+            self._kept_of = kept_of
             backbone = self._view(learner.backbone) if self._view else learner.backbone
             with learner.autocast():
                 self._kept = learner.feature_source(backbone, self._table, self._rows)

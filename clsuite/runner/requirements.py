@@ -16,7 +16,7 @@ from clsuite.plugin.compatibility import Named
 from clsuite.plugin.introspection import PluginSource
 from clsuite.probes.spec import AnyProbe, HeadProbe, ZeroShotProbe, probe_name
 from clsuite.scenarios import Scenario, Task
-from clsuite.scenarios.catalog import SINGLE_PASS
+from clsuite.scenarios.catalog import SINGLE_PASS, check_competing
 
 RESNET_STRIDE = 32
 """Number of image pixels per pixel of a ResNet's last layers, along each side."""
@@ -29,7 +29,7 @@ def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: Trai
         UserError: If it does not, or the text tower would be trained without being used.
     """
     for name, source in plugins:
-        if "all data" in source.traits.memory and training.loss == "local":
+        if "all data" in source.traits.memory and "local" in _losses(training):
             raise UserError(
                 f"plugin '{name}' needs training.loss: global: under a local loss the images of a task never compete "
                 "with the classes of earlier ones, which it trains on again"
@@ -55,6 +55,11 @@ def check_needs(plugins: Sequence[Named], backbone: BackboneSpec, training: Trai
             f"training.tune: {training.tune} needs training.head: zero_shot: "
             f"a {training.head} head does not use the text tower"
         )
+
+
+def _losses(training: TrainingSpec) -> set[str]:
+    """The losses of all tasks, of which single ones may have their own."""
+    return {training.loss, *(training.of_task(name).loss for name in training.by_task)}
 
 
 def check_probes(probes: Sequence[AnyProbe], backbone: BackboneSpec) -> None:
@@ -156,15 +161,9 @@ def check_classes(method: str, plugins: Sequence[Named], training: TrainingSpec,
     Raises:
         UserError: If a task has a single class: its loss would always be 0, and nothing would be learned.
     """
-    if training.loss != "local":
-        return
-    lonely = next((task for task in _trained_tasks(plugins, scenario) if len(task.classes) == 1), None)
-    if lonely is not None:
-        raise UserError(
-            f"method '{method}': task {lonely.index} ({lonely.name}) has one class, and under training.loss: local "
-            "only the classes of a task compete, so that its loss is exactly 0 and nothing is learned: take tasks of "
-            "several classes, or training.loss: global"
-        )
+    for task in _trained_tasks(plugins, scenario):
+        if training.of_task(task.name).loss == "local":
+            check_competing(task, method)
 
 
 def _trained_tasks(plugins: Sequence[Named], scenario: Scenario) -> Sequence[Task]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clsuite.lazy import imported_on_use
-from clsuite.scenarios.catalog import KINDS, SINGLE_PASS, check_single_pass
+from clsuite.scenarios.catalog import KINDS, SINGLE_PASS, check_competing, check_single_pass
 
 if TYPE_CHECKING:
     from clsuite.scenarios.avalanche import from_avalanche, to_avalanche
@@ -27,6 +27,7 @@ __all__ = [
     "ScenarioSpec",
     "Task",
     "build_scenario",
+    "check_competing",
     "check_single_pass",
     "from_avalanche",
     "make_scenario",

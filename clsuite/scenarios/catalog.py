@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from clsuite.errors import UserError
+
+if TYPE_CHECKING:
+    from clsuite.scenarios.scenario import Task
 
 KINDS: dict[str, str] = {
     "class_incremental": "new classes in each task: {tasks: 10}, or B50-inc5 for 50 classes and then 5 in each task",
@@ -36,3 +41,22 @@ def check_single_pass(kind: str, epochs: int, from_memory: bool = False) -> None
     """
     if kind in SINGLE_PASS and epochs != 1 and not from_memory:
         raise UserError(f"training.epochs is {epochs}, but a stream of kind '{kind}' passes once: set it to 1")
+
+
+def check_competing(task: Task, method: str = "") -> None:
+    """Check that a task whose classes alone compete, under a local loss, has several.
+
+    Args:
+        task: The task.
+        method: Name of the method, for the message.
+
+    Raises:
+        UserError: If it has one: its loss would always be 0, and nothing would be learned.
+    """
+    if len(task.classes) == 1:
+        of_method = f"method '{method}': " if method else ""
+        raise UserError(
+            f"{of_method}task {task.index} ({task.name}) has one class, and under training.loss: local only the "
+            "classes of a task compete, so that its loss is exactly 0 and nothing is learned: take tasks of several "
+            "classes, or training.loss: global"
+        )

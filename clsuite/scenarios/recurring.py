@@ -44,8 +44,8 @@ def build_recurring(source: Source, spec: Recurring) -> Scenario:
       environments" (2024): each task includes shares of all earlier ones; see `build_power_law`.
 
     The evaluation parts are the distinct tasks, each learned at its first visit. Methods treat later visits
-    differently: joint and replay use an image once, while statistics such as those of lda and ranpac count it again at
-        each visit.
+    differently: those that train do so again at each visit, while joint, replay, and statistics such as those of lda
+    and ranpac count an image once.
 
     Raises:
         UserError: If the stream is too short to contain all tasks.

@@ -20,6 +20,7 @@ from clsuite.learner.compilation import check_compiler, compile_blocks
 from clsuite.learner.finite import check_weights
 from clsuite.learner.learner import Learner
 from clsuite.learner.shared_features import SharedFeatures, Taken
+from clsuite.learner.tools import trained_entries
 from clsuite.learner.untouched import learner_before
 from clsuite.probes.recorder import ProbeRecorder
 from clsuite.records import TaskEntry
@@ -168,7 +169,7 @@ class Stream:
         callbacks = self._begin(task, [progress, *([within] if within else [])])
         started = self._clock.now()
         self.learner.begin_task(task)
-        trainable = sum(value.numel() for value in self.learner.parameters() if value.requires_grad)
+        trainable = trained_entries(self.learner)
         frozen = self.learner.frozen and not self.learner.trained_before
         trainer, steps = self._train(task, callbacks, within)
         self._end(task)

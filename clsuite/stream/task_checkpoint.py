@@ -161,6 +161,7 @@ class TaskCheckpoint(L.Callback):
             "gradients": {name: one.grad for name, one in learner.named_parameters() if one.grad is not None},
             "gradient_samples": learner.gradient_samples,
             "own_loops": learner.own_loops,
+            "own_trained": learner.own_trained,
             "augment": learner._augment_generator.get_state(),
             "generators": _generators(),
             "seconds": self._before + time.monotonic() - self._begun,
@@ -186,6 +187,7 @@ class TaskCheckpoint(L.Callback):
                 parameter.grad = None if gradient is None else gradient.to(parameter.device)
             self._learner.gradient_samples = state["gradient_samples"]
             self._learner.own_loops = state["own_loops"]
+            self._learner.own_trained = max(self._learner.own_trained, state["own_trained"])
             self._learner._augment_generator.set_state(state["augment"])
             _set_generators(state["generators"])
             self._before = state["seconds"]

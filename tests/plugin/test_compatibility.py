@@ -294,3 +294,26 @@ def test_former_words_for_effects_say_what_they_are_called_now() -> None:
     for trait in ("effects=('thaws',)", "incompatible_with={'freezes': 'why'}"):
         with pytest.raises(ValueError, match="since version 2 of the plugin API"):
             fake("old", traits=trait)
+
+
+@pytest.mark.parametrize("kind", SINGLE_PASS)
+@pytest.mark.parametrize("names", [("aper",), ("first_session", "ncm"), ("first_session", "fecam")])
+def test_a_first_session_passes_again_for_the_classifier(names: tuple[str, ...], kind: str) -> None:
+    with pytest.raises(UserError, match=f"cannot learn {kind} streams: .* first task, which then pass again"):
+        check_method(real(*names), kind)
+    assert check_method(real("first_session"), kind) is None
+    assert check_method(real("ncm"), kind) is None
+
+
+def test_exemplars_that_may_be_held_out_by_bic_are_refused_but_not_those_that_are_its_own() -> None:
+    for other in ("replay", "agem", "mix_cd"):
+        with pytest.raises(UserError, match="other exemplars may be images that bic holds out"):
+            check_method(real("bic", other), "class_incremental")
+    assert check_method(real("bic", "fpf"), "class_incremental") is None
+
+
+def test_samples_whose_classes_cannot_be_counted_are_refused() -> None:
+    for names in (("mix_cd", "logit_adjustment"), ("logit_adjustment", "mix_cd")):
+        with pytest.raises(UserError, match="how many a class has in a batch is not known"):
+            check_method(real(*names), "class_incremental")
+    assert check_method(real("replay", "logit_adjustment"), "class_incremental") is None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from interruptions import bits, interrupted
 from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
@@ -324,6 +326,23 @@ def test_foster_weighs_classes_by_their_effective_number() -> None:
     expected = [2 * one / sum(raw) for one in raw]
     assert plugin.class_weights(0.5).tolist() == pytest.approx(expected)
     assert plugin.class_weights(0.0).tolist() == [1.0, 1.0]
+
+
+def test_fosters_classifiers_count_among_what_is_trained_however_it_is_interrupted(
+    make_stream: Any, scenario: Scenario, tmp_path: Path
+) -> None:
+    def method() -> list[Plugin]:
+        return [FOSTER(capacity=12, compression_epochs=2)]
+
+    (plugin,) = method()
+    assert isinstance(plugin, FOSTER)
+    stream = make_stream(plugin, on=scenario.first(2))
+    stream.run()
+    parts = (stream.learner.backbone, stream.learner.head, plugin.joint, plugin.second)
+    assert stream.tasks[1].trainable_parameters == sum(value.numel() for part in parts for value in part.parameters())
+    compressing = stream.tasks[1].steps // 3 + 1
+    again = interrupted(make_stream, tmp_path / "x.ckpt", 1, compressing, method, on=scenario.first(2))
+    assert bits(again) == bits(stream)
 
 
 def test_foster_boosts_and_compresses(make_stream: Any, scenario: Scenario) -> None:

@@ -52,6 +52,24 @@ def test_the_loss_is_binary_against_the_old_outputs_and_the_new_labels(make_stre
         assert measured == pytest.approx(expected, rel=1e-4)
 
 
+def test_nothing_remains_of_the_cross_entropy_with_label_smoothing(make_stream: Any, scenario: Any) -> None:
+    losses: list[tuple[float, float]] = []
+
+    class Look(Plugin):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            losses[-1] = (float(outputs["loss"]), losses[-1][1])
+
+        def loss(self, learner: Learner, step: Step) -> None:
+            labels = torch.nn.functional.one_hot(step.batch.labels, step.logits.shape[1]).float()
+            binary = torch.nn.functional.binary_cross_entropy_with_logits(step.logits, labels, reduction="sum")
+            losses.append((0.0, float(binary) / len(labels)))
+
+    make_stream(ICaRL(capacity=12), Look(), label_smoothing=0.3, on=scenario.first(1)).run()
+    assert len(losses) > 2
+    for trained, binary in losses:
+        assert trained == pytest.approx(binary, rel=1e-4)
+
+
 def test_it_answers_with_the_nearest_mean_of_its_herded_exemplars(make_stream: Any) -> None:
     icarl = ICaRL(capacity=18)
     stream = make_stream(icarl, epochs=2)

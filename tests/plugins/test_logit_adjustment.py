@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 from torch.nn import functional as F
 
 from clsuite.data.batch import Batch
+from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
 from clsuite.plugin.helpers import weights_of
 from clsuite.scenarios import Scenario
 from clsuite_plugins.logit_adjustment import LogitAdjustment
+from clsuite_plugins.mix_cd import MixCD
 from clsuite_plugins.replay import Replay
 
 
@@ -86,3 +89,17 @@ def test_without_a_factor_it_is_fine_tuning_to_the_bit(make_stream: Any, scenari
 def test_bad_arguments(given: dict[str, float]) -> None:
     with pytest.raises(Exception, match=r"logit_adjustment: (tau|floor) is"):
         LogitAdjustment(**given)
+
+
+def test_one_class_is_learned_beside_exemplars_alone(make_stream: Any, scenario: Scenario) -> None:
+    alone = dataclasses.replace(scenario.tasks[1], classes=scenario.tasks[1].classes[1:])
+    stream = dataclasses.replace(scenario, tasks=(scenario.tasks[0], alone))
+    with pytest.raises(UserError, match=r"^logit_adjustment: task 1 \(.*\) has one class, .* nothing is learned"):
+        make_stream(LogitAdjustment()).learner.start(stream)
+    for plugins in ((LogitAdjustment(tau=0.0),), (Replay(capacity=4), LogitAdjustment())):
+        make_stream(*plugins).learner.start(stream)
+
+
+def test_samples_that_are_in_no_buffer_are_refused(make_stream: Any, scenario: Scenario) -> None:
+    with pytest.raises(UserError, match=r"^logit_adjustment: MixCD rehearses samples that are in no buffer"):
+        make_stream(MixCD(), LogitAdjustment()).learner.start(scenario)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
 from clsuite.plugin import Batch, Plugin
 from clsuite.scenarios import Scenario
@@ -301,3 +303,13 @@ def test_gss_fills_its_buffer_and_rehearses(make_stream: Any, scenario: Scenario
     assert len(set(plugin.buffer.indices.tolist())) == 10
     assert plugin.buffer.labels.max() >= 2
     assert torch.equal(plugin.buffer.labels, stream.learner.labels_of(plugin.buffer.indices.numpy()))
+
+
+def test_er_ace_refuses_tasks_of_one_class_whose_samples_are_offered_at_the_end(
+    make_stream: Any, scenario: Scenario
+) -> None:
+    alone = dataclasses.replace(scenario.tasks[1], classes=scenario.tasks[1].classes[1:])
+    stream = dataclasses.replace(scenario, tasks=(scenario.tasks[0], alone))
+    make_stream(ERACE(capacity=20)).learner.start(stream)
+    with pytest.raises(UserError, match=r"^er_ace: task 1 \(.*\) has one class, .* exactly 0: write offer: step"):
+        make_stream(ERACE(capacity=20, offer="task")).learner.start(stream)

@@ -14,6 +14,7 @@ from clsuite_plugins.duct import DUCT
 from clsuite_plugins.ease import EASE
 from clsuite_plugins.hide_pet import HiDePET
 from clsuite_plugins.inflora import InfLoRA
+from clsuite_plugins.pet import Pet
 from clsuite_plugins.s_pet import SPet
 from clsuite_plugins.sd_lora import SDLoRA
 from clsuite_plugins.sema import SEMA
@@ -41,6 +42,7 @@ class Look(Plugin):
         (SDLoRA(rank=2), ("plugin_modules.SDLoRA_directions.magnitudes.",), ("head.groups.0.weight",)),
         (SPet("lora"), ("head.",), ()),
         (CLLoRA(rank=2), ("head.",), ("plugin_modules.CLLoRA_shared.parts.0_q.up",)),
+        (Pet(after_task="merge"), ("plugin_modules.",), ("head.scale",)),
     ],
 )
 def test_what_begins_anew_has_no_momentum(

@@ -95,3 +95,11 @@ def test_it_learns_on_kept_features_and_resumes(make_clip: MakeStream, scenario:
     assert all(torch.equal(value, before[name]) for name, value in whole.learner.backbone.named_parameters())
     assert whole.learner.gradient_samples > 2 * 24  # drawn features are counted
     assert_resumes_as(whole, lambda **more: make_clip(RAPF(), epochs=2, **more), tmp_path)
+
+
+def test_images_that_come_again_count_once(make_clip: MakeStream, scenario: Scenario) -> None:
+    learner = begun(make_clip, scenario, plugin := RAPF())
+    known = plugin._statistics.counts.tolist()
+    learner.begin_task(scenario.tasks[0])
+    learner.end_task(scenario.tasks[0])
+    assert plugin._statistics.counts.tolist() == known

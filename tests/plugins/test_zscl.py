@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -186,3 +187,7 @@ def test_what_it_cannot_do_is_refused(make_clip: MakeStream, scenario: Scenario)
         make_clip(ZSCL(), head="linear").learner.start(scenario)
     with pytest.raises(UserError, match="random tokens"):
         make_clip(ZSCL(texts="random", random_tokens=40)).learner.start(scenario)
+    online = dataclasses.replace(scenario, kind="online")
+    with pytest.raises(UserError, match="a stream of kind 'online' passes once: name a folder as reference"):
+        make_clip(ZSCL()).learner.start(online)
+    make_clip(ZSCL(reference="anywhere")).learner.start(online)

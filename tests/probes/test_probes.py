@@ -19,7 +19,10 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from clsuite.backbones.spec import BackboneSpec, Weights, find_weights
 from clsuite.data.naming import text_lines
 from clsuite.errors import UserError
-from clsuite.probes.base import ProbeContext
+from clsuite.learner.features import compute_features
+from clsuite.learner.learner import Learner
+from clsuite.plugin import Plugin
+from clsuite.probes.base import Features, ProbeContext, Reading
 from clsuite.probes.knn import weighted_knn
 from clsuite.probes.probes import make_probes, predict_rows, split_index_queries
 from clsuite.probes.recorder import ProbeRecorder
@@ -34,10 +37,11 @@ from clsuite.probes.spec import (
     check_names,
     readings_of,
 )
-from clsuite.scenarios import ScenarioSpec, build_scenario
+from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario
 from clsuite_plugins.finetune import Finetune
 from clsuite_plugins.linear_probe import LinearProbe
 from clsuite_plugins.ncm import NCM
+from clsuite_plugins.sema import SEMA
 
 VIT = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 
@@ -294,3 +298,39 @@ def test_a_probe_set_that_the_head_does_not_fit(real_data: Path, probe_set: Any)
     weights = Weights("file", real_data / f"{VIT}.safetensors")
     with pytest.raises(UserError, match="the probe set has 3 classes, but the original head does not fit"):
         make_probes([HeadProbe(path=probe_set())], ProbeContext(spec, weights, None))
+
+
+class _Moves(Plugin):
+    """Changes all weights before each task, in a phase of its own; they are frozen before and afterwards."""
+
+    def before_task_training(self, learner: Learner, task: Any) -> None:
+        with torch.no_grad():
+            for parameter in learner.backbone.parameters():
+                parameter.add_(0.02)
+
+
+class _Compares:
+    """Keeps the features that probes are given, beside those of the backbone as it is."""
+
+    def __init__(self, table: Any) -> None:
+        self.table, self.rows = table, np.arange(4)
+        self.features = Features(table, self.rows)
+        self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def __call__(self, learner: Learner) -> dict[str, Reading]:
+        now = compute_features(learner.backbone, self.table.images, self.rows)
+        self.pairs.append((self.features.of(learner).clone(), now))
+        return {"compares": Reading(0.0, True)}
+
+
+@pytest.mark.parametrize("plugins", [(_Moves(), NCM()), (SEMA(size=4, code=8, threshold=0, descriptor_epochs=1),)])
+def test_features_are_read_again_where_frozen_weights_changed_in_between(
+    make_stream: Any, scenario: Scenario, plugins: tuple[Plugin, ...]
+) -> None:
+    stream, compares = make_stream(*plugins, loss="local"), _Compares(scenario.table)
+    stream.probes = ProbeRecorder([compares])
+    stream.run()
+    assert len(compares.pairs) == 4
+    for given, now in compares.pairs:
+        torch.testing.assert_close(given, now)
+    assert not torch.allclose(compares.pairs[1][1], compares.pairs[2][1])

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clsuite.backbones.spec import BackboneSpec
 from clsuite.errors import UserError
 from clsuite.learner.options import TrainingSpec
+from clsuite.plugin.catalog import find_plugin
 from clsuite.plugin.introspection import PluginSource
 from clsuite.plugin.traits import Traits
 from clsuite.runner.options import RunOptions
 from clsuite.runner.plan import make_plan
+from clsuite.runner.requirements import check_classes, check_needs
 from clsuite.runner.resolve import method_config
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.training import brought_training, read_settings, resolve_training
+from clsuite.scenarios import Scenario
 
 PLUGIN = '''
 from clsuite.plugin import Plugin, Traits
@@ -137,6 +142,23 @@ def test_one_lonely_class_is_enough_and_gradient_free_methods_do_not_care(planne
     planned("ncm", training="loss=local", scenario=ONE_CLASS)
     with pytest.raises(UserError, match=r"task 0 \(.*\) has one class"):
         planned("first_session+ncm", training="loss=local", scenario=ONE_CLASS)
+
+
+def test_a_single_task_may_not_have_a_local_loss_where_the_benchmark_may_not(scenario: Scenario) -> None:
+    first, second, third = scenario.tasks
+    alone = dataclasses.replace(second, classes=second.classes[:1])
+    stream, plugins = dataclasses.replace(scenario, tasks=(first, alone, third)), [named("mine")]
+    check_classes("m", plugins, TrainingSpec(by_task={first.name: {"loss": "local"}}), stream)
+    with pytest.raises(UserError, match=r"^method 'm': task 1 \(.*\) has one class, .* nothing is learned"):
+        check_classes("m", plugins, TrainingSpec(by_task={second.name: {"loss": "local"}}), stream)
+    check_classes("m", plugins, TrainingSpec(loss="local", by_task={second.name: {"loss": "global"}}), stream)
+
+
+def test_who_has_all_data_trains_no_single_task_with_a_local_loss() -> None:
+    joint = [("joint", find_plugin("joint")[1])]
+    check_needs(joint, BackboneSpec(), TrainingSpec(by_task={"a": {"epochs": 2}}))
+    with pytest.raises(UserError, match=r"plugin 'joint' needs training\.loss: global"):
+        check_needs(joint, BackboneSpec(), TrainingSpec(by_task={"a": {"loss": "local"}}))
 
 
 def test_inputs_between_0_and_1_can_be_asked_for(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_class_means_do_not_depend_on_how_often_a_task_came_back(make_stream: An
     assert (counts[last + 1 :] == counts[-1]).all()
 
 
-@pytest.mark.parametrize("method", ["joint", "lwf", "ewc"])
+@pytest.mark.parametrize("method", ["joint", "lwf", "ewc", "aper", "moder"])
 @pytest.mark.parametrize("kind", ["online", "blurry"])
 def test_methods_that_look_twice_are_refused_where_images_pass_once(method: str, kind: str) -> None:
     source = catalog()[method].source

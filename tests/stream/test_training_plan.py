@@ -93,6 +93,20 @@ def test_a_stream_that_passes_once_is_passed_once(make_stream: Any, scenario: Sc
         make_stream(Rounds(2), on=online).run()
 
 
+class Local(Plugin):
+    """Plans a local loss for later tasks."""
+
+    def plan_training(self, learner: Learner, task: Any, plan: TrainingPlan) -> TrainingPlan:
+        return plan.with_options(loss="local") if task.index else plan
+
+
+def test_a_local_loss_is_not_planned_for_one_class(make_stream: Any, scenario: Scenario) -> None:
+    first, second, _ = scenario.tasks
+    alone = dataclasses.replace(second, classes=second.classes[1:])
+    with pytest.raises(UserError, match=r"^task 1 \(.*\) has one class, .* its loss is exactly 0"):
+        make_stream(Local(), on=dataclasses.replace(scenario, tasks=(first, alone))).run()
+
+
 class Soup(Plugin):
     """Trains each task some times from one start, and goes on with the mean of the ends."""
 
