@@ -2,7 +2,8 @@
 
 A canary is the quickstart benchmark of the row's kind of stream, with seed 0, on the CPU of this machine. Its method is
 the one that the old sources asked for there: the method as their own benchmark defines it, or else the row's plugins,
-arguments and training. The current sources then run with the same arguments, whatever their own defaults are.
+arguments and training. The current sources then run with the same arguments, whatever their own defaults are. A row of
+a checkout with changes in other files is confirmed too: of its plugins the commit must have the very sources.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from clsuite.runner.options import RunOptions
 from clsuite.runner.plan import RunPlan, make_plan
 from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 
-CANARIES = {"class_incremental": "quickstart", "domain_incremental": "digits_domains"}
+CANARIES = {"class_incremental": "quickstart", "cross_domain": "mini_mtil", "domain_incremental": "digits_domains"}
 """The benchmark of a canary, by the kind of stream; a canary proves nothing about rows of another kind."""
 SEED = 0
 
@@ -116,8 +117,6 @@ def _why_not(record: RunRecord) -> str:
     commit = record.environment.get("commit")
     if not isinstance(commit, str) or not re.fullmatch(r"[0-9a-f]{40,64}", commit):
         return "it was not made from a checkout, so that no commit holds its sources"
-    if record.environment.get("dirty"):
-        return f"it was made from a checkout of {commit[:9]} with changes that no commit holds"
     return ""
 
 
