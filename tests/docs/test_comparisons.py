@@ -51,8 +51,10 @@ def test_forgetting_is_better_where_it_is_less() -> None:
     more, less = (
         Claim(first=a, second=b, by="forgetting") for a, b in (("finetune", "replay"), ("replay", "finetune"))
     )
-    assert {verdict for *_, verdict in comparisons.of_claim(more)} == {"the other way"}
-    assert {verdict for *_, verdict in comparisons.of_claim(less)} == {"shown"}
+    found = {board.name: (verdict, other) for (board, *_, verdict), (_, *_, other) in
+             zip(comparisons.of_claim(more), comparisons.of_claim(less), strict=True)}  # fmt: skip
+    assert list(found.values()).count(("the other way", "shown")) >= 3
+    assert "shown" not in {verdict for verdict, _ in found.values()}
 
 
 def test_a_comparison_without_a_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
