@@ -39,7 +39,7 @@ def _run(arguments: Namespace) -> int:
 COMMAND = Command(
     "Make a table for a paper, with BibTeX of all that is in it, and the paragraph that states the protocol.",
     (
-        "clsuite cite-table leaderboard --benchmarks caltech101,pacs --methods slca,ranpac,lae,joint -o table.tex",
+        "clsuite cite-table leaderboard --benchmarks caltech101,pacs --methods slca,lora,der++,finetune -o table.tex",
         "clsuite cite-table runs/quickstart --format markdown",
     ),
     _arguments,
