@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clsuite.plugin import Learner, Plugin, Scenario, Step, Task, Traits, UserError, check_range
 from clsuite.plugin.helpers import (
+    SINGLE_PASS,
     ClassTexts,
     clip_of,
     distillation,
@@ -21,9 +22,6 @@ from clsuite.plugin.helpers import (
     set_weights,
     tensor_bytes,
 )
-
-PASSING_ONCE = ("blurry", "online")
-"""Kinds of streams whose images occur only once."""
 
 
 class ZSCL(Plugin):
@@ -124,7 +122,7 @@ class ZSCL(Plugin):
             UserError: If the head is not ``zero_shot``, or the stream passes once and references are its own images.
         """
         backbone = clip_of(learner.backbone, "plugin 'zscl'")
-        if self.reference is None and scenario.kind in PASSING_ONCE:
+        if self.reference is None and scenario.kind in SINGLE_PASS:
             raise UserError(
                 f"zscl: without a reference a task's own images are distilled, again and again, and a stream of kind "
                 f"'{scenario.kind}' passes once: name a folder as reference"

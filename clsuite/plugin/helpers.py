@@ -28,6 +28,7 @@
 * CLIP: `clip_of`, `ClassTexts`, `reference_images`, `reference_texts` (beside the stream), `random_tokens`.
 * Numbers: `full_precision` (no autocast), `refuse_unscaled` (for steps of one's own), `tensor_bytes` (what is
   kept), `entropic_transport` (Sinkhorn's plan).
+* Streams: `SINGLE_PASS` (the kinds whose images occur once).
 """
 
 from __future__ import annotations
@@ -85,8 +86,10 @@ if TYPE_CHECKING:
     from clsuite.learner.weights import mean_of, set_weights, task_vector, top_share, weights_of
     from clsuite.plugin.state import tensor_bytes
     from clsuite.probes.reference_images import random_tokens, reference_images, reference_texts
+    from clsuite.scenarios.catalog import SINGLE_PASS
 
 __all__ = [
+    "SINGLE_PASS",
     "AlignmentSettings",
     "AnalyticPlugin",
     "BatchLoader",
@@ -161,6 +164,7 @@ __all__ = [
 ]
 
 LAZY = {
+    "SINGLE_PASS": "clsuite.scenarios.catalog",
     "AlignmentSettings": "clsuite.learner.alignment",
     "AnalyticPlugin": "clsuite.learner.analytic_plugin",
     "BatchLoader": "clsuite.data.batch",
