@@ -45,6 +45,7 @@ SMALLER = {
     "dual_prompt": "dual_prompt(general_blocks='0', expert_blocks='1')",
     "coda_prompt": "coda_prompt(blocks='all')",
     "hide": "hide(blocks='all')",
+    "hide_pet": "hide_pet(blocks='all')",
     "pgp": "pet(kind='prompt')+pgp",
 }
 """Arguments that suit a stream of 1,257 images (a 10,000-square system takes longer to solve than all of it) and the
