@@ -163,7 +163,7 @@ class DUCT(Plugin):
             for chosen in torch.randperm(len(labels), generator=generator).split(learner.options.batch_size):
                 logits, own = learner.head(features[chosen]), labels[chosen]
                 optimizer.zero_grad()
-                classification_loss(logits, own, "local", task.classes).backward()
+                classification_loss(logits, own, learner.options.loss, task.classes).backward()
                 optimizer.step()
                 learner.count_gradients(len(chosen))
         optimizer.zero_grad()

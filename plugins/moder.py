@@ -136,7 +136,7 @@ class MoDER(Plugin):
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                learner.count_gradients(len(batch))
+                learner.count_gradients(len(rows))
         optimizer.zero_grad()
         experts.requires_grad_(False)
         of_new = torch.isin(labels, torch.tensor(new, device=labels.device))

@@ -146,7 +146,6 @@ class RAPF(Plugin):
             drawn = torch.cat([self._drawn(label, self.draws, generator) for label in chosen])
             of_drawn = torch.tensor(chosen).repeat_interleave(self.draws).to(labels)
             features, labels = torch.cat([features, drawn]), torch.cat([labels, of_drawn])
-            learner.count_gradients(len(drawn))
         texts = self._texts.features(learner.seen)
         logits = clip_of(learner.backbone, "plugin 'rapf'").logits(self._mapped(features), texts)
         loss = classification_loss(logits, labels, learner.options.loss, learner.task.classes)  # type: ignore[union-attr]
@@ -169,7 +168,6 @@ class RAPF(Plugin):
     def _hinge(self, learner: Learner, texts: Tensor, generator: torch.Generator) -> Tensor:
         """How far features of old classes are from being nearer to their text, by the margin; mean over all."""
         drawn = torch.cat([self._drawn(old, 2 * self.draws, generator) for old, _ in self._pairs])
-        learner.count_gradients(len(drawn))
         old, new = torch.tensor(self._pairs).repeat_interleave(2 * self.draws, dim=0).T.to(texts.device)
         with full_precision(drawn):
             unit = F.normalize(self._mapped(drawn), dim=1)

@@ -249,6 +249,8 @@ class LearnerTools(L.LightningModule):
     def count_gradients(self, samples: int) -> None:
         """Count samples that passed backwards in a loop of one's own: they are the cost in every table.
 
+        Features that are drawn from statistics are no samples: they pass through a head or a map alone.
+
         Args:
             samples: How many; of a batch that passes twice, twice its size.
 

@@ -178,7 +178,7 @@ def load_model(
         raise
     except Exception as error:  # a foreign record may contain anything, and a changed plugin may need another state
         raise UserError(f"cannot create the model of '{path}': {_reason(error)}") from error
-    check_finite(learner.backbone, f"the model '{path.with_suffix('.pt')}'")
+    check_finite(learner, f"the model '{path.with_suffix('.pt')}'")
     return TrainedModel(learner, tuple(record.scenario.classes))
 
 

@@ -185,3 +185,19 @@ def test_the_second_training_is_counted(make_stream: Any, scenario: Scenario) ->
 def test_bad_arguments_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         DUCT(**given)
+
+
+def test_one_class_at_a_time_is_learned_by_the_global_loss(make_stream: Any, scenario: Scenario) -> None:
+    numbers = [(task.index * 2 + one, task, label) for task in scenario.tasks for one, label in enumerate(task.classes)]
+    tasks = [
+        dataclasses.replace(
+            task, index=number, classes=(label,), train=task.train[scenario.labels[task.train] == label],
+            test=task.test[scenario.labels[task.test] == label],
+        )
+        for number, task, label in numbers
+    ]  # fmt: skip
+    single = dataclasses.replace(scenario, tasks=tuple(tasks))
+    plugin = Watched(epochs=1, lr=0.01)
+    start(make_stream, plugin, on=single, loss="global").run()
+    moved = [(kept[-1] - first[-1]).abs().max() for first, kept in zip(plugin.first[1:], plugin.kept[1:], strict=True)]
+    assert min(moved) > 0.01

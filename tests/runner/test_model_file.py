@@ -121,13 +121,16 @@ def test_values_of_another_shape_are_told_in_our_words(copy: Path) -> None:
         clsuite.load_model(copy)
 
 
-def test_weights_that_are_nan_are_refused(copy: Path) -> None:
+@pytest.mark.parametrize("part", ["backbone.", "head."])
+def test_weights_that_are_nan_are_refused(copy: Path, part: str) -> None:
     def spoil(state: dict[str, Any]) -> None:
-        for value in state["learner"]["parameters"].values():
-            value.mul_(float("nan"))
+        for name, value in state["learner"]["parameters"].items():
+            if name.startswith(part):
+                value.mul_(float("nan"))
 
     sealed(copy, spoil)
-    with pytest.raises(UserError, match=r"the model '.*r\.pt' holds NaN or infinite values, in '.*' and \d+ more"):
+    told = rf"the model '.*r\.pt' holds NaN or infinite values, in '{part}.*' and \d+ more"
+    with pytest.raises(UserError, match=told):
         clsuite.load_model(copy)
 
 
