@@ -62,18 +62,18 @@ class Case:
 
 
 def chosen_rows(rows: Iterable[str], wanted: Sequence[str]) -> list[str]:
-    """Some rows, by their names, their methods or a pattern such as ``quickstart/*/0``; all where nothing is named.
+    """Some rows, by their names, benchmarks, methods or a pattern such as ``quickstart/*/0``; all if nothing is named.
 
     Raises:
-        UserError: If there is no such row or method.
+        UserError: If there is no such row, benchmark or method.
     """
     methods = {row: row.split("/", 1)[1].rpartition("/")[0] for row in rows}
     found: dict[str, None] = {} if wanted else dict.fromkeys(methods)
     for word in wanted:
-        fitting = [row for row, method in methods.items() if word in (row, method)]
+        fitting = [row for row, method in methods.items() if word in (row, method, row.split("/")[0])]
         fitting = fitting or [row for row, method in methods.items() if matches(row, word) or fnmatchcase(method, word)]
         if not fitting:
-            raise did_you_mean("row or method:", word, {*methods, *methods.values()})
+            raise did_you_mean("row, benchmark or method:", word, {*methods, *methods.values()})
         found.update(dict.fromkeys(fitting))
     return list(found)
 

@@ -217,7 +217,7 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     row_of(tmp_path / "runs", "ncm", None)
     publish(tmp_path / "runs", board)
     for words, told in (
-        (["ncmm"], "unknown row or method: 'ncmm'. Did you mean 'ncm'?"),
+        (["ncmm"], "unknown row, benchmark or method: 'ncmm'. Did you mean 'ncm'?"),
         (["--jobs", "0"], "--jobs is 0, but must be at least 1"),
         (["--data-root", "nowhere"], "--data-root 'nowhere' is not a folder"),
     ):

@@ -129,7 +129,8 @@ def test_rows_are_chosen_by_name_method_and_pattern() -> None:
     assert chosen_rows(rows, ["ncm"]) == ["a/ncm/0", "b/ncm/1"]
     assert chosen_rows(rows, ["lora (merged)", "b/**"]) == ["a/lora (merged)/0", "b/ncm/1", "b/x/y/0"]
     assert chosen_rows(rows, ["x/y"]) == ["b/x/y/0"]
-    with pytest.raises(UserError, match="unknown row or method: 'nmc'"):
+    assert chosen_rows(rows, ["b"]) == chosen_rows(rows, ["b/**"])
+    with pytest.raises(UserError, match="unknown row, benchmark or method: 'nmc'"):
         chosen_rows(rows, ["nmc"])
 
 

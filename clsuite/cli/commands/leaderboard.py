@@ -128,7 +128,7 @@ def _confirm_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "rows", type=str, nargs="*", default=[],
-        help="methods, rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'; by default all",
+        help="benchmarks, methods, rows (BENCHMARK/METHOD/SEED), or patterns such as 'quickstart/*/0'; by default all",
     )  # fmt: skip
     add("--data-root", type=PATH, help="folder of data, for canaries that need data")
     add_options(parser, BenchOptions, "jobs")
