@@ -158,20 +158,6 @@ def wrapper_tensor_class() -> type[Any]:
     return WrapperTensor
 
 
-def flat_leaves(tree: Any) -> list[Any]:
-    """The leaves of nested lists, tuples and dictionaries."""
-    from torch.utils._pytree import tree_leaves
-
-    return tree_leaves(tree)
-
-
-def map_leaves(change: Callable[[Any], Any], tree: Any) -> Any:
-    """Apply a function to all leaves of nested lists, tuples and dictionaries."""
-    from torch.utils._pytree import tree_map
-
-    return tree_map(change, tree)
-
-
 # -- timm -------------------------------------------------------------------------------------------------------------
 
 

@@ -20,14 +20,21 @@ if TYPE_CHECKING:
 
 DATA_VARIABLE = "CLSUITE_TEST_DATA"
 LONG_FILES = (
-    "test_isolation.py",
-    "test_runs.py",
-    "test_board_confirm.py",
-    "test_quickstart.py",
+    "test_device.py",
     "test_registered.py",
+    "test_isolation.py",
+    "test_rehearsal_methods.py",
+    "test_runs.py",
+    "test_shared_run.py",
+    "test_ranks.py",
+    "test_finite.py",
+    "test_mistakes.py",
+    "test_shipped_benchmarks.py",
+    "test_board_confirm.py",
     "test_probes.py",
     "test_steps.py",
     "test_distribution.py",
+    "test_interpreters.py",
     "test_tracked_runs.py",
     "test_writer.py",
 )

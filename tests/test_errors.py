@@ -69,7 +69,8 @@ def test_an_endless_name_in_a_record_fills_no_screen(
     folder = tmp_path / "records" / "records" / "m"
     folder.mkdir(parents=True)
     (folder / "record.json").write_text(json.dumps(content))
-    words = {"show": [folder / "record.json"], "leaderboard check": ["--folder", tmp_path / "records"]}
+    board = ["--folder", tmp_path / "records"]
+    words = {"show": [folder / "record.json"], "leaderboard check": board, "leaderboard add": [folder, *board]}
     given = words.get(command, [folder])
     main([*command.split(), *map(str, given)])
     said = capsys.readouterr()

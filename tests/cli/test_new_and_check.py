@@ -11,7 +11,7 @@ import pytest
 
 from clsuite.cli.main import main
 
-KINDS = ("loss", "buffer", "peft", "weights", "predict")
+KINDS = ("loss", "predict", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("buffer", "peft", "weights")))
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def subject(name: str, arguments: dict[str, Any]) -> Subject:
 @pytest.mark.parametrize("name", sorted(catalog()))
 def test_registered_plugins_conform(name: str) -> None:
     plugins = {**BEHIND.get(name, {}), name: SMALL.get(name, {})}
-    report = check_method([subject(*one) for one in plugins.items()], training=FEWER.get(name, {}))
+    report = check_method([subject(*one) for one in plugins.items()], training=FEWER.get(name, {}), partners={})
     assert not report.findings, "\n".join(map(str, report.findings))
     made = {outcome.check for outcome in report.outcomes if not outcome.skipped}
     assert {"trains", "deterministic", "resumes", "saves", "memory", "prediction"} <= made

@@ -20,8 +20,8 @@ from clsuite.cli.main import main
 from clsuite.errors import harmless, printable
 
 EXAMPLES_VARIABLE = "CLSUITE_FUZZ_EXAMPLES"
-"""Examples of all fuzzing together; 500 by default, 20,000 before a release."""
-EXAMPLES = int(os.environ.get(EXAMPLES_VARIABLE, "500"))
+"""Examples of all fuzzing together; 300 by default, 20,000 before a release."""
+EXAMPLES = int(os.environ.get(EXAMPLES_VARIABLE, "300"))
 BAD_INPUT = 2
 STATUSES = (0, 1, BAD_INPUT, 130)
 MOST_LINES = 15

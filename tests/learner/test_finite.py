@@ -37,10 +37,14 @@ class Answers(Plugin):
 
 
 class Breaks(Plugin):
-    """Puts a value of no use into a weight as task 1 ends."""
+    """Puts a value of no use into a weight as a task ends."""
+
+    def __init__(self, task: int) -> None:
+        super().__init__()
+        self.task = task
 
     def on_task_end(self, learner: Learner, task: Task) -> None:
-        if task.index == 1:
+        if task.index == self.task:
             with torch.no_grad():
                 next(learner.backbone.parameters()).view(-1)[0] = float("nan")
 
@@ -56,7 +60,7 @@ def test_answers_are_told_with_task_and_part(make_stream: Any, scenario: Any, va
 
 def test_a_weight_is_told_with_its_name(make_stream: Any) -> None:
     with pytest.raises(UserError, match=r"the weights 'backbone\.model\..*' are NaN or infinite in task 1 "):
-        make_stream(Breaks()).run()
+        make_stream(Breaks(1)).run()
 
 
 @pytest.mark.parametrize("plugin", [NCM, LDA, LinearProbe, Finetune])
@@ -76,7 +80,7 @@ def test_no_method_makes_a_number_of_nan(make_stream: Any, name: str) -> None:
     if "clip" in info.source.traits.requires:
         return
     first = [load_class(catalog()[other])(**given) for other, given in BEHIND.get(name, {}).items()]
-    stream = make_stream(*first, load_class(info)(**SMALL.get(name, {})), Breaks())
+    stream = make_stream(*first, load_class(info)(**SMALL.get(name, {})), Breaks(0))
     with pytest.raises(UserError):
         stream.run()
 

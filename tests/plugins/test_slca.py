@@ -57,21 +57,21 @@ class Rates(Plugin):
 
 
 @pytest.mark.parametrize(
-    ("milestone", "schedule", "factors"),
+    ("tasks", "milestone", "schedule", "factors"),
     [
-        (0.8, "constant", [1, 1, 1, 1, 0.1]),
-        (0.7, "constant", [1, 1, 1, 1, 0.1]),
-        (0.6, "constant", [1, 1, 1, 0.1, 0.1]),
-        (None, "constant", [1, 1, 1, 1, 1]),
-        (0.8, "quarter_cosine", [math.cos(0.495 * math.pi * epoch / 4) for epoch in range(5)]),
+        (3, 0.8, "constant", [1, 1, 1, 1, 0.1]),
+        (1, 0.7, "constant", [1, 1, 1, 1, 0.1]),
+        (1, 0.6, "constant", [1, 1, 1, 0.1, 0.1]),
+        (1, None, "constant", [1, 1, 1, 1, 1]),
+        (1, 0.8, "quarter_cosine", [math.cos(0.495 * math.pi * epoch / 4) for epoch in range(5)]),
     ],
 )
 def test_near_the_end_of_a_task_the_rates_are_a_tenth_unless_the_benchmark_has_a_schedule(
-    milestone: float | None, schedule: str, factors: list[float], make_stream: Any
+    tasks: int, milestone: float | None, schedule: str, factors: list[float], make_stream: Any, scenario: Scenario
 ) -> None:
-    rates = Rates()
-    make_stream(SLCA(samples=8, milestone=milestone), rates, epochs=5, schedule=schedule).run()
-    assert rates.seen == [pytest.approx((1e-4 * factor, 1e-2 * factor)) for factor in factors * 3]
+    rates, on = Rates(), scenario.first(tasks)
+    make_stream(SLCA(samples=8, milestone=milestone), rates, on=on, epochs=5, schedule=schedule).run()
+    assert rates.seen == [pytest.approx((1e-4 * factor, 1e-2 * factor)) for factor in factors * tasks]
 
 
 class Watched(SLCA):

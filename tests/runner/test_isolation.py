@@ -436,7 +436,7 @@ def _heeding() -> None:
 @pytest.mark.parametrize(
     ("number", "group", "status"),
     [
-        (signal.SIGTERM, True, 143),
+        pytest.param(signal.SIGTERM, True, 143, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, False, 143, marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, True, 129, marks=pytest.mark.slow),
         (signal.SIGINT, True, 130),

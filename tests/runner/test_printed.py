@@ -19,6 +19,12 @@ from clsuite.runner.resolve import resolve_methods
 from clsuite.runner.settings import with_settings
 from clsuite.runner.spec import BenchmarkSpec, load_benchmark, shipped_benchmarks
 
+OF_EACH_KIND = (
+    "quickstart", "caltech101", "digits_domains", "cifar100_few_shot", "core50", "imagenet_r_b0_inc20", "mini_mtil",
+    "vtab_b0_inc10", "clip_cars_b50_inc10", "xtail",
+)  # fmt: skip
+BENCHMARKS = [name if name in OF_EACH_KIND else pytest.param(name, marks=pytest.mark.slow) for name in shipped_benchmarks()]
+
 SETTINGS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "with settings": {
@@ -39,7 +45,7 @@ def asks_for(spec: BenchmarkSpec, folder: Path, options: BenchOptions) -> list[A
     return [shared, each]
 
 
-@pytest.mark.parametrize("name", shipped_benchmarks())
+@pytest.mark.parametrize("name", BENCHMARKS)
 @pytest.mark.parametrize("given", SETTINGS)
 def test_a_printed_benchmark_asks_for_the_same(name: str, given: str, tmp_path: Path) -> None:
     options = BenchOptions.model_validate(SETTINGS[given])
@@ -165,7 +171,7 @@ def keys_in(node: Any) -> Iterator[str]:
     yield from node if isinstance(node, dict) else ()
 
 
-@pytest.mark.parametrize("name", shipped_benchmarks())
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_no_field_is_printed_that_nobody_can_write(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", name, "--print-config"]) == 0
     keys = {*keys_in(yaml.safe_load(capsys.readouterr().out))}

@@ -95,7 +95,7 @@ def test_a_process_that_ends_before_it_learns_is_not_waited_for(tmp_path: Path) 
         ranks._await([ended], tmp_path)
 
 
-@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("late", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_process_ends_with_the_first_one(late: bool) -> None:
     """Also if the first has ended before the process looks for it."""
     code = "import os, sys; from clsuite.runner.rank_entry import _end_with; print(os.getpid(), flush=True); "

@@ -84,7 +84,7 @@ def fail(plan: RunPlan) -> None:
     write_record(failed_record(plan, "failed", "for a test", 0.0), plan.record_path)
 
 
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
+def until(true: Callable[[], bool], seconds: float = 200) -> None:
     """Wait for something."""
     end = time.monotonic() + seconds
     while not true():
