@@ -25,8 +25,9 @@ from clsuite.records import (
     read_record,
     why_untrue,
 )
+from clsuite.records.entries import Protocol
 from clsuite.records.order import order_of
-from clsuite.records.record import RESULTS_VERSION, Protocol
+from clsuite.records.record import RESULTS_VERSION
 from clsuite.regular_files import is_no_folder
 from clsuite.report.fit import TableColumn
 from clsuite.report.format import bytes_text, short_number, shown

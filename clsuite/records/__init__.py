@@ -8,16 +8,13 @@ from clsuite.lazy import imported_on_use
 
 if TYPE_CHECKING:
     from clsuite.records.atomic import atomic_path
-    from clsuite.records.failure import bounded, place_of, reason_of
-    from clsuite.records.record import (
-        SCHEMA_VERSION,
+    from clsuite.records.entries import (
         CostEntry,
         CountsEntry,
         CurveEntry,
         FeaturesEntry,
         PluginEntry,
         ProbeEntry,
-        RunRecord,
         ScenarioEntry,
         StateEntry,
         TaskEntry,
@@ -25,6 +22,8 @@ if TYPE_CHECKING:
         TuningEntry,
         WithinTaskEntry,
     )
+    from clsuite.records.failure import bounded, place_of, reason_of
+    from clsuite.records.record import SCHEMA_VERSION, RunRecord
     from clsuite.records.rescoring import rescore, row_digest
     from clsuite.records.store import (
         RecordError,
@@ -70,20 +69,20 @@ __all__ = [
 
 LAZY = {
     "SCHEMA_VERSION": "clsuite.records.record",
-    "CostEntry": "clsuite.records.record",
-    "CountsEntry": "clsuite.records.record",
-    "CurveEntry": "clsuite.records.record",
-    "FeaturesEntry": "clsuite.records.record",
-    "PluginEntry": "clsuite.records.record",
-    "ProbeEntry": "clsuite.records.record",
+    "CostEntry": "clsuite.records.entries",
+    "CountsEntry": "clsuite.records.entries",
+    "CurveEntry": "clsuite.records.entries",
+    "FeaturesEntry": "clsuite.records.entries",
+    "PluginEntry": "clsuite.records.entries",
+    "ProbeEntry": "clsuite.records.entries",
     "RecordError": "clsuite.records.store",
     "RunRecord": "clsuite.records.record",
-    "ScenarioEntry": "clsuite.records.record",
-    "StateEntry": "clsuite.records.record",
-    "TaskEntry": "clsuite.records.record",
-    "TrialEntry": "clsuite.records.record",
-    "TuningEntry": "clsuite.records.record",
-    "WithinTaskEntry": "clsuite.records.record",
+    "ScenarioEntry": "clsuite.records.entries",
+    "StateEntry": "clsuite.records.entries",
+    "TaskEntry": "clsuite.records.entries",
+    "TrialEntry": "clsuite.records.entries",
+    "TuningEntry": "clsuite.records.entries",
+    "WithinTaskEntry": "clsuite.records.entries",
     "atomic_path": "clsuite.records.atomic",
     "bounded": "clsuite.records.failure",
     "place_of": "clsuite.records.failure",

@@ -8,7 +8,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from clsuite.records.record import CountsEntry
+from clsuite.records.entries import CountsEntry
 
 
 def rescore(predictions: dict[str, NDArray[np.integer]]) -> CountsEntry:

@@ -30,7 +30,8 @@ from clsuite.errors import UserError
 from clsuite.metrics import COLUMNS
 from clsuite.peft import PET_KINDS
 from clsuite.records import RunRecord, read_predictions, read_record, rescore, write_predictions
-from clsuite.records.record import RESULTS_VERSION, ProbeEntry, TrialEntry, TuningEntry
+from clsuite.records.entries import ProbeEntry, TrialEntry, TuningEntry
+from clsuite.records.record import RESULTS_VERSION
 from clsuite.report.format import rounded
 from clsuite.runner.record_config import stream_config
 from clsuite.runner.spec import load_benchmark

@@ -17,7 +17,7 @@ from clsuite.cli.main import main
 from clsuite.cli.partly import print_unfinished
 from clsuite.cli.status import lines_of, words_for
 from clsuite.records import RunRecord, read_record, record_text, write_record
-from clsuite.records.record import CostEntry, CountsEntry
+from clsuite.records.entries import CostEntry, CountsEntry
 from clsuite.runner.claims import Claims, claim_path
 from clsuite.runner.manifest import find_manifests, write_manifest
 from clsuite.runner.options import RunOptions
