@@ -23,7 +23,9 @@ OF_EACH_KIND = (
     "quickstart", "caltech101", "digits_domains", "cifar100_few_shot", "core50", "imagenet_r_b0_inc20", "mini_mtil",
     "vtab_b0_inc10", "clip_cars_b50_inc10", "xtail",
 )  # fmt: skip
-BENCHMARKS = [name if name in OF_EACH_KIND else pytest.param(name, marks=pytest.mark.slow) for name in shipped_benchmarks()]
+BENCHMARKS = [
+    name if name in OF_EACH_KIND else pytest.param(name, marks=pytest.mark.slow) for name in shipped_benchmarks()
+]
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "as it is": {},
