@@ -14,7 +14,7 @@ from python_devices import needs_python_devices
 
 from clsuite.plugin.catalog import catalog
 
-pytestmark = needs_python_devices
+pytestmark = [needs_python_devices, pytest.mark.timeout(1800)]
 HERE = Path(__file__).parent
 WAITING = {
     "agem": "asks whether the gradients disagree",
@@ -42,7 +42,7 @@ def seen() -> dict[str, dict[str, Any]]:
     """What a process of its own saw: see ``learn_on_device.py``."""
     command = [sys.executable, str(HERE / "learn_on_device.py")]
     path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(command, capture_output=True, text=True, timeout=550, env={**os.environ, "PYTHONPATH": path})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1700, env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 0, done.stderr[-3000:]
     return {case.pop("name"): case for case in map(json.loads, done.stdout.splitlines())}
 
