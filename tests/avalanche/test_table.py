@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -49,10 +50,13 @@ def test_the_table_is_written_between_the_marks_of_the_page(script: ModuleType) 
         script.replaced(page, "new", "avalanche_domains")
 
 
-@pytest.mark.parametrize(("benchmark", "pairs"), [("avalanche", 10), ("avalanche_domains", 9)])
+@pytest.mark.parametrize(("benchmark", "pairs"), [("avalanche", 10), ("avalanche_domains", 11)])
 def test_the_page_has_all_pairs(script: ModuleType, benchmark: str, pairs: int) -> None:
     begin, end = script.marks(benchmark)
     published = (FOLDER / "docs" / "how-to" / "avalanche.md").read_text("utf-8")
     table = published.partition(begin)[2].partition(end)[0]
     assert script.STREAMS[benchmark] in table
-    assert sum(f"| {theirs} |" in table for theirs in script.PAIRS.values()) == pairs
+    assert (
+        sum(bool(re.search(rf"\| {re.escape(ours)} \|.*\| {theirs} \|", table)) for ours, theirs in script.PAIRS)
+        == pairs
+    )
