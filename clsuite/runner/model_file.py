@@ -79,7 +79,7 @@ class TrainedModel:
         """Logits ``[N, seen classes]`` of uint8 images ``[N, C, H, W]`` with the model's image size.
 
         Raises:
-            UserError: If the images have another type or shape; says what to do with them.
+            UserError: If the images have another type or shape, which says what to do with them, or an answer is NaN.
         """
         images = checked_images(images, self.learner.scenario.table.images.shape[1:])
         if not len(images):
@@ -88,7 +88,12 @@ class TrainedModel:
         at_once = inference_batch_size(images.shape, device)
         with self.learner.autocast():
             starts = range(0, len(images), at_once)
-            return torch.cat([self._chunk(images[start : start + at_once], device) for start in starts])
+            logits = torch.cat([self._chunk(images[start : start + at_once], device) for start in starts])
+        if not bool(torch.isfinite(logits).all()):
+            raise UserError(
+                "the model predicts NaN or infinite values: what its plugins have kept is damaged; train it again"
+            )
+        return logits
 
     def predict(self, images: NDArray[np.uint8] | Tensor) -> NDArray[np.int64]:
         """Stream labels ``[N]`` of images as for `logits`; ``model.classes[label]`` is the name."""

@@ -134,6 +134,15 @@ def test_weights_that_are_nan_are_refused(copy: Path, part: str) -> None:
         clsuite.load_model(copy)
 
 
+def test_an_answer_that_is_nan_is_none(copy: Path, images: np.ndarray) -> None:
+    def spoil(state: dict[str, Any]) -> None:
+        state["learner"]["plugins"][0]["_sums"].mul_(float("nan"))
+
+    sealed(copy, spoil)
+    with pytest.raises(UserError, match=r"the model predicts NaN or infinite values: "):
+        clsuite.load_model(copy).predict(images)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
