@@ -29,6 +29,7 @@ LONG_FILES = (
     "test_ranks.py",
     "test_finite.py",
     "test_mistakes.py",
+    "test_quickstart.py",
     "test_shipped_benchmarks.py",
     "test_board_confirm.py",
     "test_probes.py",

@@ -28,9 +28,15 @@ def test_it_lists_its_runs(
     assert spec.title
 
 
-def test_more_methods_run_where_they_are_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    spec, _ = load_benchmark("pacs")
-    assert main(["bench", "pacs", "--dry-run", "--out", str(tmp_path / "runs")]) == 0
+@pytest.mark.parametrize(
+    "name", [name if name == "pacs" else pytest.param(name, marks=pytest.mark.slow) for name in shipped_benchmarks()]
+)
+def test_more_methods_run_where_they_are_asked_for(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec, _ = load_benchmark(name)
+    assert main(["bench", name, "--dry-run", "--out", str(tmp_path / "runs")]) == 0
     assert f"{len(spec.methods) * len(spec.seeds)} runs" in capsys.readouterr().out
 
 

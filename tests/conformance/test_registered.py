@@ -67,6 +67,20 @@ def test_registered_plugins_conform(name: str) -> None:
     assert {"trains", "deterministic", "resumes", "saves", "memory", "prediction"} <= made
 
 
+BESIDE_PARTNERS = ("finetune", "lwf")
+"""Of each kind; the others' checks beside replay and LoRA take as long as all else together."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in BESIDE_PARTNERS else pytest.param(name, marks=pytest.mark.slow) for name in sorted(catalog())],
+)
+def test_registered_plugins_conform_beside_partners(name: str) -> None:
+    plugins = {**BEHIND.get(name, {}), name: SMALL.get(name, {})}
+    report = check_method([subject(*one) for one in plugins.items()], training=FEWER.get(name, {}))
+    assert not report.findings, "\n".join(map(str, report.findings))
+
+
 QUICK = ("replay:herding", "s_pet:own", "lwf+replay", "linear_probe+replay", "first_session+ranpac")
 """Combinations of each kind; continuous integration has the others too."""
 

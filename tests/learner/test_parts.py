@@ -42,9 +42,12 @@ def learned(make_stream: MakeStream, plugin: Plugin, **training: Any) -> tuple[A
     return stream.matrix.counts(), stream.learner.state_dict(), losses
 
 
+REST = ("finetune", "pet", "lwf", "agem")
+
+
 @pytest.mark.parametrize(
     "name",
-    ["replay", "der", "coda_prompt", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pet", "lwf", "agem"))],
+    ["replay", "der", "coda_prompt", *(pytest.param(name, marks=pytest.mark.slow) for name in REST)],
 )
 def test_counts_are_those_of_the_whole_batch(make_stream: MakeStream, name: str) -> None:
     """Eight samples in three parts. Losses agree to 1e-3 of their size: sums are rounded in another order."""
