@@ -95,4 +95,6 @@ def test_a_part_runs_as_it_is_started(words: tuple[str, ...], said: str, tmp_pat
 
 
 def test_what_a_part_times_is_in_its_help() -> None:
-    assert "two workers" in run("--help").stdout.lower()
+    done = run("--help")
+    assert done.returncode == 0, done.stderr
+    assert "two workers" in done.stdout.lower()
