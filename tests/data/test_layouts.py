@@ -286,6 +286,41 @@ def test_a_missing_domain_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         load_dataset("pacs", tmp_path / "root")
 
 
+def renumbered(root: Path, numbers: dict[str, str], lists: str = "*.txt") -> None:
+    """Write other numbers of the classes into DomainNet's lists."""
+    for path in (root / "domainnet").glob(lists):
+        paths = [line.split()[0] for line in path.read_text().splitlines()]
+        path.write_text("".join(f"{each} {numbers[each.split('/')[1]]}\n" for each in paths))
+
+
+@pytest.mark.parametrize("order", [("aircraft_carrier", "zigzag"), ("zigzag", "aircraft_carrier")])
+def test_classes_of_domainnet_are_in_the_order_of_its_lists(
+    order: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mini = make("domainnet", tmp_path / "root", monkeypatch)
+    renumbered(tmp_path / "root", {order[0]: "0", order[1]: "327"})
+    table = load_dataset("domainnet", tmp_path / "root", image_size=16)
+    assert table.classes == tuple(name.replace("_", " ") for name in order)
+    assert Counter(contents(table)) == Counter(tuple(one) for one in mini.written)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "lists", "said"),
+    [
+        ({"aircraft_carrier": "0", "zigzag": "0"}, "*.txt", "give two classes the same number"),
+        ({"aircraft_carrier": "0", "zigzag": "7"}, "sketch_test.txt", "the class 'zigzag' the number 7, another list 1"),
+        ({"aircraft_carrier": "0", "zigzag": "one"}, "*.txt", "the class 'zigzag' the number one"),
+    ],
+)
+def test_lists_of_domainnet_that_disagree_are_refused(
+    numbers: dict[str, str], lists: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make("domainnet", tmp_path / "root", monkeypatch)
+    renumbered(tmp_path / "root", numbers, lists)
+    with pytest.raises(UserError, match=said):
+        load_dataset("domainnet", tmp_path / "root")
+
+
 def test_a_folder_that_is_no_object_of_core50_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make("core50", tmp_path / "root", monkeypatch)
     (tmp_path / "root/core50_128x128/s2/o50").rename(tmp_path / "root/core50_128x128/s2/o51")

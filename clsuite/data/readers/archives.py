@@ -89,13 +89,27 @@ def read_office_home(root: Path) -> Manifest:
 
 
 def read_domainnet(root: Path) -> Manifest:
-    """DomainNet: ``DOMAIN/CLASS/*``; ``DOMAIN_train.txt`` and ``DOMAIN_test.txt`` have lines ``PATH LABEL``."""
+    """DomainNet: ``DOMAIN/CLASS/*``; ``DOMAIN_train.txt`` and ``DOMAIN_test.txt`` have lines ``PATH LABEL``.
+
+    Classes are in the order of their numbers in these lists, which is not that of the folders' names: orders that papers
+    draw are of the numbers.
+
+    Raises:
+        UserError: If the lists number a class differently, or two classes alike.
+    """
     samples = []
+    numbers: dict[str, int] = {}
     for domain in DOMAINNET_DOMAINS:
         for part in ("train", "test"):
-            for path, _ in read_table(root / f"{domain}_{part}.txt", 2):
-                samples.append(Sample(path, Path(path).parent.name, part == "test", domain))
-    return list_named(root, samples, by_words)
+            for path, number in read_table(root / f"{domain}_{part}.txt", 2):
+                label = Path(path).parent.name
+                samples.append(Sample(path, label, part == "test", domain))
+                if not number.isdecimal() or numbers.setdefault(label, int(number)) != int(number):
+                    raise UserError(f"'{domain}_{part}.txt' in '{root}' gives the class '{label}' the number {number}"
+                                    f"{f', another list {numbers[label]}' if label in numbers else ''}")  # fmt: skip
+    if len(set(numbers.values())) < len(numbers):
+        raise UserError(f"the lists in '{root}' give two classes the same number")
+    return list_named(root, samples, by_words, sorted(numbers, key=numbers.__getitem__))
 
 
 def read_core50(root: Path) -> Manifest:

@@ -30,13 +30,21 @@ def by_folders(labels: Sequence[str], root: Path) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def list_named(root: Path, samples: Sequence[Sample], naming: Naming) -> Manifest:
+def list_named(
+    root: Path, samples: Sequence[Sample], naming: Naming, order: Sequence[str] | None = None
+) -> Manifest:
     """Make a manifest, with class names from ``class_names.txt`` if the tree has one.
+
+    Args:
+        root: The folder of the data set.
+        samples: Its images, labeled by their folders.
+        naming: Makes class names of the labels.
+        order: All labels in their order; by default that of their names, as in torchvision's folders.
 
     Raises:
         UserError: If two classes get the same name, or ``class_names.txt`` names an unknown class.
     """
-    labels = sorted({sample.label for sample in samples})
+    labels = list(order or sorted({sample.label for sample in samples}))
     stated = read_names(root)
     check_labels(stated, labels, root)
     names = tuple(stated.get(label, name) for label, name in zip(labels, naming(labels, root), strict=True))
