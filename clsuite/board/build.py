@@ -16,7 +16,7 @@ from clsuite.board.published import Published, read_published
 from clsuite.board.ranking import rank_rows
 from clsuite.board.sources import due_sources, published_sources, source_notes
 from clsuite.board.status import all_stale_notes, badge_of, badge_of_row, read_rerun, uncompared
-from clsuite.board.titles import title_of
+from clsuite.board.titles import title_of, told_apart
 from clsuite.config.yaml_models import load_yaml
 from clsuite.errors import UserError, printable
 from clsuite.metrics.variants import accuracy_over_time_weighted
@@ -77,11 +77,14 @@ def _benchmark(name: str, group: Sequence[Published], folder: Path, confirmed: C
     bounds = {method: bound_of(mine[0].record) for method, mine in by_method.items()}
     ranks = _ranks([row for row in results.rows if bounds[row.method] is None], headline)
     same = _same_predictions(group)
+    rows = [_row(result, by_method[result.method], folder, confirmed) for result in results.rows]
+    titles = told_apart({row.method: row.title for row in rows})
     rows = [
-        _row(result, by_method[result.method], folder, confirmed).model_copy(update={
-            "rank": ranks.get(result.method), "bound": bounds[result.method], "same_as": same[result.method],
+        row.model_copy(update={
+            "rank": ranks.get(row.method), "bound": bounds[row.method], "same_as": same[row.method],
+            "title": titles[row.method],
         })
-        for result in results.rows
+        for row in rows
     ]  # fmt: skip
     title = load_benchmark(name)[0].title if name in shipped_benchmarks() else ""
     return Benchmark(

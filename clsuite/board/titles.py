@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 UNNAMED = {
@@ -15,6 +16,7 @@ UNNAMED = {
     "finetune": "Finetune",
     "joint": "Joint",
     "kd": "KD",
+    "lda": "LDA",
     "linear_probe": "Linear probe",
     "momentum": "Momentum",
     "prompt": "Prompt",
@@ -38,6 +40,14 @@ def title_of(method: str, papers: Mapping[str, Sequence[str]]) -> str:
     """
     names = {plugin: [name for paper in known for name in _in_brackets(paper)] for plugin, known in papers.items()}
     return " + ".join(_part(part, names) for part in method.split(" + "))
+
+
+def told_apart(titles: Mapping[str, str]) -> dict[str, str]:
+    """Titles of methods that stand together: of those with one title, each has its own name in brackets behind it."""
+    times = Counter(title.casefold() for title in titles.values())
+    return {
+        method: f"{title} ({method})" if times[title.casefold()] > 1 else title for method, title in titles.items()
+    }
 
 
 def _in_brackets(paper: str) -> list[str]:

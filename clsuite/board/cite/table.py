@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from clsuite.board.cite.references import Reference, of_method, papers_of
 from clsuite.board.headline import bound_of, headline_of
 from clsuite.board.model import Bound
-from clsuite.board.titles import title_of
+from clsuite.board.titles import title_of, told_apart
 from clsuite.errors import did_you_mean
 from clsuite.metrics import MTIL, Column
 from clsuite.records import RunRecord
@@ -96,7 +96,8 @@ def make_table(
     boards = by_benchmark(records)
     chosen = _known("benchmark", benchmarks, {name: name for name in boards})
     boards = {name: boards[name] for name in chosen or boards}
-    titles = {one.method: title_of(one.method, papers_of(one)) for group in boards.values() for one in group}
+    some = {one.method: one for group in boards.values() for one in group}
+    titles = told_apart({method: title_of(method, papers_of(one)) for method, one in some.items()})
     wanted = _known("method", methods, titles)
     kept = {name: [one for one in group if not wanted or one.method in wanted] for name, group in boards.items()}
     kept = {name: group for name, group in kept.items() if group}
