@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, check_range
+from clsuite.plugin import Learner, Plugin, Scenario, Task, Traits, UserError, check_range
 from clsuite.plugin.helpers import full_precision, refuse_unscaled
 
 
@@ -74,8 +74,16 @@ class ACL(Plugin):
         self.optimizer, self.momentum, self.weight_decay = optimizer, momentum, weight_decay
 
     def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
-        """Refuse a precision that its steps cannot have."""
+        """Refuse what it cannot train with.
+
+        Raises:
+            UserError: If its steps cannot have the precision, or a task has a single class, whose loss would be 0.
+        """
         refuse_unscaled("acl", learner.options.precision)
+        for task in scenario.tasks:
+            if len(task.classes) == 1:
+                raise UserError(f"acl: the task '{task.name}' has one class: adapting to it, among its own prototypes, "
+                                "has a loss of 0: give tasks more classes")  # fmt: skip
 
     def before_task_training(self, learner: Learner, task: Task) -> None:
         """Train all weights towards the prototypes of the task's classes."""

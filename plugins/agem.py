@@ -30,9 +30,13 @@ class AGEM(GradientProjection):
 
     traits = Traits(
         memory=("exemplars",),
-        incompatible_with={"all data": "joint training has all data already"},
+        incompatible_with={
+            "all data": "joint training has all data already",
+            "projects gradients": "both project the gradient: the second projection undoes what the first one ensured",
+        },
         paper="Chaudhry, ICLR 2019 (A-GEM)",
         lends=True,
+        effects=("projects gradients",),
     )
 
     def __init__(self, capacity: int | None = 500, capacity_bytes: int | None = None, batch_size: int = 256) -> None:

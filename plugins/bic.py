@@ -56,6 +56,7 @@ class BiC(DistillingRehearsal):
         scenarios=("class_incremental", "task_incremental", "long_tailed"),
         paper="Wu, CVPR 2019 (BiC)",
         lends=True,
+        effects=("fits to weights",),
     )
     state = ("held", "_correction", "_corrected")
 

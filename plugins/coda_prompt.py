@@ -50,6 +50,7 @@ class CodaPrompt(Plugin):
         pet=("prefix",),
         training={"loss": "local", "head_init": "uniform"},
         paper="Smith, CVPR 2023 (CODA-Prompt)",
+        effects=("adds modules",),
     )
 
     def __init__(

@@ -33,10 +33,14 @@ class GEM(GradientProjection):
 
     traits = Traits(
         memory=("exemplars",),
-        incompatible_with={"all data": "joint training has all data already"},
+        incompatible_with={
+            "all data": "joint training has all data already",
+            "projects gradients": "both project the gradient: the second projection undoes what the first one ensured",
+        },
         paper="Lopez-Paz, NeurIPS 2017 (GEM)",
         buffer="reservoir",
         lends=True,
+        effects=("projects gradients",),
     )
 
     def __init__(

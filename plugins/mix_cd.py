@@ -49,6 +49,7 @@ class MixCD(Plugin):
         },
         second_pass="it keeps all data and passes them through the network at each task",
         paper="Bai, NAACL Findings 2025 (mix-cd)",
+        effects=("reads network",),
     )
     state = ("_rows",)
 

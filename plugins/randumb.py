@@ -10,6 +10,9 @@ from torch import Tensor
 from clsuite.plugin import Learner, Traits, check_range
 from clsuite.plugin.helpers import DiscriminantPlugin, FourierFeatures, compute_features
 
+AT_ONCE = 512
+"""Number of images that are mirrored at once."""
+
 
 class RanDumb(DiscriminantPlugin):
     """`lda` of random Fourier features: class means and one covariance, shrunk by OAS, that all classes share.
@@ -58,9 +61,10 @@ class RanDumb(DiscriminantPlugin):
         features, labels = super().training_features(learner, indices)
         if not self.flip:
             return features, labels
-        mirrored = learner.images_of(indices).flip(-1).cpu().numpy()
-        others = compute_features(learner.backbone, mirrored, np.arange(len(indices))).cpu()
-        return torch.cat([features, others]), labels.repeat(2)
+        parts = [indices[start : start + AT_ONCE] for start in range(0, len(indices), AT_ONCE)]
+        mirrored = (learner.images_of(part).flip(-1).cpu().numpy() for part in parts)
+        others = [compute_features(learner.backbone, images, np.arange(len(images))).cpu() for images in mirrored]
+        return torch.cat([features, *others]), labels.repeat(2)
 
     def learn(self, learner: Learner, features: Tensor, labels: Tensor) -> None:
         """Take gamma from the first features, add to the sums, and solve for the classifier."""

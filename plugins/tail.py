@@ -64,6 +64,7 @@ class TAIL(Plugin):
             }
         },
         paper="Liu, ICLR 2024 (TAIL)",
+        effects=("adds modules",),
     )
     state = ("_ended",)
 

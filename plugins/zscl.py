@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import lightning as L
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clsuite.plugin import Learner, Plugin, Scenario, Step, Task, Traits, UserError, check_range
@@ -83,7 +85,7 @@ class ZSCL(Plugin):
             "optimizer": {"name": "adamw", "lr": 1e-5, "weight_decay": 0.0},
         },
         paper="Zheng, ICCV 2023 (ZSCL)",
-        effects=("changes weights", "trains by itself"),
+        effects=("averages weights", "changes weights", "replaces weights", "trains by itself"),
     )
     state = ("_bytes",)
 
@@ -131,7 +133,7 @@ class ZSCL(Plugin):
             raise UserError("zscl: it classifies by text features: it needs training.head: zero_shot")
         backbone.clip.logit_scale.requires_grad_(False)
         self._teacher = copy.deepcopy(backbone).requires_grad_(False).eval()
-        self._images: Tensor | None = None
+        self._read: tuple[NDArray[np.uint8], NDArray[np.int64]] | None = None
         if self.texts == "random":
             size, draws = (self.random_texts, self.random_tokens), learner.generator("zscl texts")
             self._words = random_tokens(self._teacher, *size, draws)
@@ -141,26 +143,31 @@ class ZSCL(Plugin):
         if self.teacher == "previous":
             self._teacher.load_state_dict(learner.backbone.state_dict())
         self._teacher.to(learner.device)
-        if self._images is None or self.teacher == "previous" or self.reference is None:
+        if self._read is None or self.teacher == "previous" or self.reference is None:
             self._read_references(learner, task)
         self._start = {name: v.detach().clone() for name, v in learner.named_parameters() if v.requires_grad}
         self._mean, self._in_mean, self._steps = {k: v.clone() for k, v in self._start.items()}, 1, 0
 
     @torch.no_grad()
     def _read_references(self, learner: Learner, task: Task) -> None:
-        """Read the images ``[R, C, H, W]``, and compute the teacher's features of them and of the texts."""
+        """Find the R reference images, and compute the teacher's features of them and of the texts."""
         if self.reference is not None:
             found = reference_images(learner, self.reference, self.names, self.images_per_class, self.fingerprint)
-            images, names = found.table.images[found.rows], found.names
+            self._read, names = (found.table.images, found.rows), found.names
         else:
-            images = learner.scenario.table.images[task.train]
+            self._read = learner.scenario.table.images, task.train
             names = tuple(learner.scenario.class_names[label] for label in task.classes)
-        self._images = torch.from_numpy(images)
         with learner.autocast():
-            parts = self._images.split(self.reference_batch)
-            pixels = (self._teacher.normalize(part.to(learner.device)) for part in parts)
+            parts = torch.arange(len(self._read[1])).split(self.reference_batch)
+            pixels = (self._teacher.normalize(self._pixels(learner, part)) for part in parts)
             self._image_features = torch.cat([self._teacher(part).float() for part in pixels])
         self._text_features = self._read_texts(learner, names)
+
+    def _pixels(self, learner: Learner, places: Tensor) -> Tensor:
+        """Some of the reference images, ``[len(places), C, H, W]``, which are not kept: they are in a table."""
+        assert self._read is not None
+        images, rows = self._read
+        return torch.from_numpy(images[rows[places.numpy()]]).to(learner.device)
 
     def _read_texts(self, learner: Learner, names: Sequence[Any]) -> Tensor:
         if self.texts == "classes":
@@ -171,10 +178,9 @@ class ZSCL(Plugin):
 
     def loss(self, learner: Learner, step: Step) -> Tensor:
         """Both distillation terms, and the squared distance to the weights of the task's start."""
-        assert self._images is not None
         generator = learner.generator("zscl references", self._steps)
-        rows = torch.randperm(len(self._images), generator=generator)[: self.reference_batch]
-        features = learner.backbone(learner.backbone.normalize(self._images[rows].to(learner.device)))
+        rows = torch.randperm(len(self._image_features), generator=generator)[: self.reference_batch]
+        features = learner.backbone(learner.backbone.normalize(self._pixels(learner, rows)))
         learner.count_gradients(len(rows))
         backbone = clip_of(learner.backbone, "plugin 'zscl'")
         known = self._image_features[rows.to(learner.device)]

@@ -45,9 +45,7 @@ def title_of(method: str, papers: Mapping[str, Sequence[str]]) -> str:
 def told_apart(titles: Mapping[str, str]) -> dict[str, str]:
     """Titles of methods that stand together: of those with one title, each has its own name in brackets behind it."""
     times = Counter(title.casefold() for title in titles.values())
-    return {
-        method: f"{title} ({method})" if times[title.casefold()] > 1 else title for method, title in titles.items()
-    }
+    return {method: f"{title} ({method})" if times[title.casefold()] > 1 else title for method, title in titles.items()}
 
 
 def _in_brackets(paper: str) -> list[str]:

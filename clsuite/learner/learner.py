@@ -143,7 +143,7 @@ class Learner(LearnerTools):
 
         Raises:
             UserError: If the plans of two plugins conflict, they plan several passes over a single-pass stream, or a
-                local loss for a single class.
+                local loss for a single class, or nothing is trained but a first task of a single class.
         """
         first = TrainingPlan(self._options_of(task, images), self.plan.rounds if round else 1, round)
         plan = make_plan(self, overriding(self.plugins, "plan_training"), task, first)
@@ -154,6 +154,9 @@ class Learner(LearnerTools):
         check_single_pass(self.scenario.kind, self.options.epochs * self.plan.rounds, from_memory)
         if self.options.loss == "local":
             check_competing(task)
+        for plugin in self.plugins if self.options.head_classes == "seen" and task.index == 0 else ():
+            if plugin.traits.first_session:
+                check_competing(task, trained_on=type(plugin).__name__)
         self.own_trained = max(self.own_trained, trained_entries(self))
         if round:
             self.optimizer_policy.forget()

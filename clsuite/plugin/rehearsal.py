@@ -94,6 +94,7 @@ class RehearsalPlugin(Plugin):
         """Create the random number generator of the task, and reset the record of added samples."""
         self.draws = learner.generator(self._owner)
         self._added = torch.zeros(len(learner.scenario.table), dtype=torch.bool)
+        self._of_task = self._added.index_fill(0, torch.tensor(task.train), True)
 
     def extend(self, batch: Batch, number: int | None = None) -> Batch:
         """Append exemplars to a batch, if there are any; stored logits are in the column ``logits``.
@@ -136,20 +137,25 @@ class RehearsalPlugin(Plugin):
         """Mark the batch's own samples as seen in this task.
 
         Args:
-            batch: A training batch; exemplars that plugins have appended are left out.
+            batch: A training batch; exemplars of plugins are left out, whether they are appended to batches or to the
+                images of the task.
 
         Returns:
             Which of its samples were not marked before, bool ``[B]`` on the CPU.
         """
         host = batch.host
-        new = ~host.replayed & ~self._added[host.indices]
+        new = self._are_new(host) & ~self._added[host.indices]
         self._added[host.indices[new]] = True
         return new
+
+    def _are_new(self, host: Batch) -> Tensor:
+        """Which samples of a batch on the CPU are the task's own, and no exemplars."""
+        return ~host.replayed & self._of_task[host.indices]
 
     def add_step(self, learner: Learner, step: Step, again: bool = False) -> None:
         """Offer the samples of a training step to the buffer, with their current logits if logits are stored.
 
-        Exemplars that plugins have appended to the batch are left out.
+        Exemplars of plugins are left out, whether they are appended to the batch or to the images of the task.
 
         Args:
             learner: The model.
@@ -157,7 +163,7 @@ class RehearsalPlugin(Plugin):
             again: Also offer samples that were already offered in this task, each time with other logits.
         """
         host = step.batch.host
-        new = self.first_seen(step.batch) if not again else ~host.replayed
+        new = self.first_seen(step.batch) if not again else self._are_new(host)
         indices, labels, logits = host.indices[new], host.labels[new], None
         if not len(indices):
             return

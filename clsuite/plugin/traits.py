@@ -61,7 +61,8 @@ class Traits:
         effects: What it does to the model besides changing loss and batch, which determines the order of plugins
             (``clsuite.plugin.hooks.EFFECTS``): ``adds modules``, ``warms up head``, ``scores weights``,
             ``averages weights``, ``tunes between steps``, ``resets weights``, ``freezes for a task``,
-            ``sums updates``, ``changes weights``, ``counts images``, ``trains other networks``, ``trains by itself``.
+            ``sums updates``, ``changes weights``, ``replaces weights``, ``fits to weights``, ``reads network``,
+            ``projects gradients``, ``counts images``, ``trains other networks``, ``trains by itself``.
         buffer: How it chooses exemplars if there is no argument called ``buffer``: ``reservoir``, ``class_balanced`` or
             ``herding``.
         lends: Whether its exemplars, an `ExemplarBuffer` in an attribute called ``buffer``, can be used by other

@@ -150,7 +150,7 @@ def check_tasks(training: TrainingSpec, scenario: Scenario) -> None:
 
 
 def check_classes(method: str, plugins: Sequence[Named], training: TrainingSpec, scenario: Scenario) -> None:
-    """Check that every task that is trained with a local loss has at least two classes.
+    """Check that every task that is trained with a local loss, or alone, has at least two classes.
 
     Args:
         method: Name of the method, for the message.
@@ -164,6 +164,9 @@ def check_classes(method: str, plugins: Sequence[Named], training: TrainingSpec,
     for task in _trained_tasks(plugins, scenario):
         if training.of_task(task.name).loss == "local":
             check_competing(task, method)
+    if training.head_classes == "seen":
+        for alone in (name for name, source in plugins if source.traits.first_session):
+            check_competing(scenario.tasks[0], method, alone)
 
 
 def _trained_tasks(plugins: Sequence[Named], scenario: Scenario) -> Sequence[Task]:

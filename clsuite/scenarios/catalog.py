@@ -43,20 +43,23 @@ def check_single_pass(kind: str, epochs: int, from_memory: bool = False) -> None
         raise UserError(f"training.epochs is {epochs}, but a stream of kind '{kind}' passes once: set it to 1")
 
 
-def check_competing(task: Task, method: str = "") -> None:
-    """Check that a task whose classes alone compete, under a local loss, has several.
+def check_competing(task: Task, method: str = "", trained_on: str = "") -> None:
+    """Check that a task whose classes alone compete has several: under a local loss, or in a first session.
 
     Args:
         task: The task.
         method: Name of the method, for the message.
+        trained_on: The plugin that trains on this task alone; none under a local loss.
 
     Raises:
         UserError: If it has one: its loss would always be 0, and nothing would be learned.
     """
     if len(task.classes) == 1:
         of_method = f"method '{method}': " if method else ""
+        why, other = "under training.loss: local only the classes of a task compete", ", or training.loss: global"
+        if trained_on:
+            why, other = f"'{trained_on}' trains on this task alone", ""
         raise UserError(
-            f"{of_method}task {task.index} ({task.name}) has one class, and under training.loss: local only the "
-            "classes of a task compete, so that its loss is exactly 0 and nothing is learned: take tasks of several "
-            "classes, or training.loss: global"
+            f"{of_method}task {task.index} ({task.name}) has one class, and {why}, so that its loss is exactly 0 and "
+            f"nothing is learned: take tasks of several classes{other}"
         )

@@ -308,7 +308,11 @@ def test_classes_of_domainnet_are_in_the_order_of_its_lists(
     ("numbers", "lists", "said"),
     [
         ({"aircraft_carrier": "0", "zigzag": "0"}, "*.txt", "give two classes the same number"),
-        ({"aircraft_carrier": "0", "zigzag": "7"}, "sketch_test.txt", "the class 'zigzag' the number 7, another list 1"),
+        (
+            {"aircraft_carrier": "0", "zigzag": "7"},
+            "sketch_test.txt",
+            "the class 'zigzag' the number 7, another list 1",
+        ),
         ({"aircraft_carrier": "0", "zigzag": "one"}, "*.txt", "the class 'zigzag' the number one"),
     ],
 )

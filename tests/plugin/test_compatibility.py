@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from clsuite.errors import UserError
@@ -120,6 +122,14 @@ def test_what_works_on_the_weights_stands_before_what_stands_in_for_them(second:
         ("backdoor", "momentum", "which averages the parameters that exist when a task starts"),
         ("lucir", "logit_adjustment", "which counts the images that are trained on"),
         ("joint", "logit_adjustment", "which counts the images that are trained on"),
+        ("spu", "zscl", "which averages the head from its values after the warm-up"),
+        ("saft", "zscl", "which averages the head from its values after the warm-up"),
+        ("kfpf", "zscl", "which averages the weights after the tuning"),
+        ("zscl", "wise_ft", "which changes the weights that are put in place"),
+        ("mix_cd", "coda_prompt", "which changes the network whose answers are read"),
+        ("mix_cd", "s_pet", "which changes the network whose answers are read"),
+        ("coda_prompt", "lwf", "which trains the head on features that the new module changes"),
+        ("tail", "lwf", "which trains the head on features that the new module changes"),
     ],
 )
 def test_an_order_that_would_decide_the_result_is_said(first: str, second: str, reason: str) -> None:
@@ -140,9 +150,18 @@ def test_who_herds_chooses_by_weights_that_stay() -> None:
         check_method(real("replay", "wise_ft"), "class_incremental", herds)
 
 
+@pytest.mark.parametrize("buffer", ["reservoir", "class_balanced", "herding"])
+def test_a_correction_is_fitted_to_the_weights_that_stay(buffer: str) -> None:
+    given: list[dict[str, Any]] = [{}, {"buffer": buffer}]
+    assert check_method(real("wise_ft", "bic"), "class_incremental", given) is None
+    with pytest.raises(UserError, match=r"'wise_ft' must come before 'bic', .*: write \[wise_ft, bic\]"):
+        check_method(real("bic", "wise_ft"), "class_incremental", given[::-1])
+
+
 @pytest.mark.parametrize(
     ("one", "other", "reason"),
     [
+        ("agem", "gem", "the second projection undoes what the first one ensured"),
         ("block_expansion", "linear_probe", "the blocks of 'block_expansion' would never be trained"),
         ("hft", "linear_probe", "the blocks of the backbone are frozen already"),
         ("saft", "linear_probe", "there is nothing for 'saft' to choose from"),

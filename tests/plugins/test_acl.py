@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -26,6 +27,14 @@ ARGUMENTS = {**SMALL, "replay": {"capacity": 12}}
 
 def base(name: str) -> Plugin:
     return load_class(catalog()[name])(**ARGUMENTS.get(name, {}))
+
+
+def test_a_task_of_one_class_is_refused(make_stream: Any, scenario: Any) -> None:
+    first, *others = scenario.tasks
+    alone = dataclasses.replace(first, classes=first.classes[:1], train=first.train[:4])
+    stream = make_stream(ACL(), NCM(), on=dataclasses.replace(scenario, tasks=(alone, *others)))
+    with pytest.raises(UserError, match=r"acl: the task '.*' has one class: .* has a loss of 0"):
+        stream.run()
 
 
 @pytest.mark.parametrize("name", ["finetune", "ranpac", "l2p"])

@@ -171,7 +171,8 @@ def test_randumb_with_a_rotation_in_place_of_the_fourier_features_is_lda(
     torch.testing.assert_close(plugin.scores(test, 6), expected, rtol=1e-3, atol=1e-2)
 
 
-def test_randumb_s_mirrored_images_count_too(learner: Any, scenario: Scenario) -> None:
+def test_randumb_s_mirrored_images_count_too(learner: Any, scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clsuite_plugins.randumb.AT_ONCE", 3)
     plain, flipped = (learned(RanDumb(projection=50, flip=flip), learner, scenario) for flip in (False, True))
     assert torch.equal(flipped._numbers, 2 * plain._numbers)
     rows = scenario.tasks[0].train

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from clsuite.data.batch import Batch
+from clsuite.data.buffer import ExemplarBuffer
 from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
 from clsuite.plugin import Plugin
@@ -26,6 +27,7 @@ from clsuite_plugins.kfpf import KFPF
 from clsuite_plugins.linear_probe import LinearProbe
 from clsuite_plugins.mix_cd import MixCD
 from clsuite_plugins.replay import Replay
+from clsuite_plugins.wa import WA
 
 
 class Watch(Plugin):
@@ -193,6 +195,27 @@ def test_as_many_as_the_batch_has_are_as_many_as_are_its_own(name: str, first: b
     stream = make_stream(*([Extra(), plugin] if first else [plugin, Extra()]), Sizes())
     stream.run()
     assert all(whole == 2 * own + 17 for own, whole in sizes)
+
+
+@pytest.mark.parametrize("offer", ["first_epoch", "every_epoch"])
+def test_exemplars_among_the_images_of_a_task_are_not_offered_as_new(
+    offer: Any, make_stream: Any, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin, offered = DER(capacity=20, offer=offer), list[tuple[int, set[int]]]()
+    stream = make_stream(WA(capacity=20), plugin, epochs=2)
+    add = ExemplarBuffer.add
+
+    def watched(
+        self: ExemplarBuffer, images: Any, labels: Any, indices: torch.Tensor, *given: Any, **more: Any
+    ) -> None:
+        if self is plugin.buffer:
+            offered.append((stream.learner.task.index, set(indices.tolist())))
+        add(self, images, labels, indices, *given, **more)
+
+    monkeypatch.setattr(ExemplarBuffer, "add", watched)
+    stream.run()
+    for task in scenario.tasks:
+        assert set.union(*(rows for index, rows in offered if index == task.index)) == set(task.train.tolist())
 
 
 def test_der_draws_a_full_batch_beside_a_small_last_one(make_stream: Any) -> None:

@@ -50,8 +50,9 @@ def test_a_task_ends_in_the_weights_of_a_plain_loop(make_clip: MakeStream, scena
 
     def look(learner: Any, step: Any) -> Any:
         batches.append((step.batch.images, step.batch.labels))
-        rows = torch.randperm(len(plugin._images), generator=learner.generator("zscl references", plugin._steps))[:6]
-        references.append(learner.backbone.normalize(plugin._images[rows]))
+        number, draws = len(plugin._image_features), learner.generator("zscl references", plugin._steps)
+        rows = torch.randperm(number, generator=draws)[:6]
+        references.append(learner.backbone.normalize(plugin._pixels(learner, rows)))
         return raw(learner, step)
 
     def keep(task: Any) -> None:
@@ -74,8 +75,8 @@ def test_distillation_is_at_its_minimum_at_the_start(make_clip: MakeStream, scen
     learner = make_clip(plugin := ZSCL(l2=0)).learner
     learner.start(scenario)
     learner.begin_task(scenario.tasks[0])
-    assert plugin._images is not None
-    features = learner.backbone(learner.backbone.normalize(plugin._images)).detach().requires_grad_(True)
+    pixels = plugin._pixels(learner, torch.arange(len(plugin._image_features)))
+    features = learner.backbone(learner.backbone.normalize(pixels)).detach().requires_grad_(True)
     teacher, student = (
         learner.backbone.logits(one, plugin._text_features) for one in (plugin._image_features, features)
     )
@@ -162,6 +163,17 @@ def test_resumes_bit_identically(
     whole.run()
     assert whole.learner.gradient_samples > 24
     assert_resumes_as(whole, lambda **more: make_clip(ZSCL(**given), **more), tmp_path)
+
+
+def test_the_images_of_a_task_are_not_copied(make_clip: MakeStream, scenario: Scenario) -> None:
+    plugin, task = ZSCL(), scenario.tasks[1]
+    learner = make_clip(plugin).learner
+    learner.start(scenario)
+    learner.begin_task(task)
+    assert plugin._read is not None
+    assert plugin._read[0] is scenario.table.images
+    pixels = plugin._pixels(learner, torch.tensor([2, 0]))
+    assert torch.equal(pixels, torch.from_numpy(scenario.table.images[task.train[[2, 0]]]))
 
 
 def test_references_are_a_folder_of_images_and_a_file_of_texts(

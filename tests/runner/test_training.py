@@ -144,6 +144,16 @@ def test_one_lonely_class_is_enough_and_gradient_free_methods_do_not_care(planne
         planned("first_session+ncm", training="loss=local", scenario=ONE_CLASS)
 
 
+@pytest.mark.parametrize("method", ["first_session+ncm", "first_session+lda", "aper"])
+def test_a_first_session_of_one_class_trains_nothing_and_is_refused(planned: Any, method: str) -> None:
+    name = method.partition("+")[0]
+    with pytest.raises(
+        UserError, match=rf"task 0 \(.*\) has one class, and '{name}' trains on this task alone, .* 0 and"
+    ):
+        planned(method, training="loss=global", scenario=ONE_CLASS)
+    planned(method, training="loss=global", scenario={**ONE_CLASS, "first_task": 2, "tasks": 9})
+
+
 def test_a_single_task_may_not_have_a_local_loss_where_the_benchmark_may_not(scenario: Scenario) -> None:
     first, second, third = scenario.tasks
     alone = dataclasses.replace(second, classes=second.classes[:1])

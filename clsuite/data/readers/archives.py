@@ -91,8 +91,8 @@ def read_office_home(root: Path) -> Manifest:
 def read_domainnet(root: Path) -> Manifest:
     """DomainNet: ``DOMAIN/CLASS/*``; ``DOMAIN_train.txt`` and ``DOMAIN_test.txt`` have lines ``PATH LABEL``.
 
-    Classes are in the order of their numbers in these lists, which is not that of the folders' names: orders that papers
-    draw are of the numbers.
+    Classes are in the order of their numbers in these lists, which is not that of the folders' names: the orders that
+    papers draw are of the numbers.
 
     Raises:
         UserError: If the lists number a class differently, or two classes alike.

@@ -30,9 +30,7 @@ def by_folders(labels: Sequence[str], root: Path) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def list_named(
-    root: Path, samples: Sequence[Sample], naming: Naming, order: Sequence[str] | None = None
-) -> Manifest:
+def list_named(root: Path, samples: Sequence[Sample], naming: Naming, order: Sequence[str] | None = None) -> Manifest:
     """Make a manifest, with class names from ``class_names.txt`` if the tree has one.
 
     Args:
