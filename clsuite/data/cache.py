@@ -17,6 +17,7 @@ from clsuite.config.paths import cache_folder
 from clsuite.data.decoding import DecoderKilledError, Job, decode_all
 from clsuite.data.file_digests import with_digests
 from clsuite.data.manifest import Columns, Manifest, Pixels
+from clsuite.data.quality_warnings import doubts_of, keep_doubts
 from clsuite.data.seal import DamagedTableError, open_table, seal_table
 from clsuite.data.space import NO_ROOM, flush_file, flush_to_disk, size_text
 from clsuite.data.table import ImageTable
@@ -72,6 +73,7 @@ def cached_table(
             if error.errno not in NO_ROOM:
                 raise
             raise _no_room(building.parent, manifest, image_size, free, error.strerror or "") from error
+        keep_doubts(building, doubts_of(manifest))
         return manifest
 
     return kept_table([content, image_size, *(["squash"] if squash else [])], make, root)

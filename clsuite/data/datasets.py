@@ -23,7 +23,7 @@ from clsuite.data.fingerprint import check_remembered, check_stated, table_finge
 from clsuite.data.locate import DatasetCopy, divided, find_copy, missing_error
 from clsuite.data.manifest import Manifest, choose_rows
 from clsuite.data.progress import Listener, progress_to
-from clsuite.data.quality_warnings import warn_of_duplicates, warn_of_untested_classes
+from clsuite.data.quality_warnings import doubts_of, tell, tell_of_table
 from clsuite.data.readers.hub import MARKS, is_saved, open_hub
 from clsuite.data.readers.own import read_own
 from clsuite.data.sequence import load_sequence
@@ -176,6 +176,7 @@ def _load_digits(spec: DatasetSpec, image_size: int, workers: int | None) -> Ima
         raise UserError("data set 'digits' takes no path: it comes with scikit-learn")
     content = ["digits", READERS, *_limits(spec)]
     table = cached_table(content, image_size, lambda: _limited(list_digits(), spec), workers=workers)
+    tell_of_table("data set 'digits'", table)
     stated = DATASETS["digits"].fingerprint
     if stated is not None and _limits(spec) == [None, None]:
         check_stated("data set 'digits'", stated, table_fingerprint(table), "clsuite")
@@ -199,9 +200,11 @@ def _load_hub(spec: DatasetSpec, image_size: int, data_root: Path | None, worker
 
         def read() -> Manifest:
             folder = stack.enter_context(TemporaryDirectory(prefix=".hf-", dir=cache_folder()))
-            return _with_warnings(data.read(Path(folder), spec), data.what)
+            return data.read(Path(folder), spec)
 
-        return cached_table(content, image_size, read, workers=workers, squash=spec.resize == "squash")
+        table = cached_table(content, image_size, read, workers=workers, squash=spec.resize == "squash")
+    tell_of_table(data.what, table)
+    return table
 
 
 def _saved_folder(spec: DatasetSpec, data_root: Path | None) -> Path | None:
@@ -232,9 +235,8 @@ def _load_registered(
         table = _listed(read(), what, image_size, workers, spec)
     else:
         content = [spec.name, READERS, copy.contents(cache_folder()), *_limits(spec), *filter(None, [spec.division])]
-        table = cached_table(
-            content, image_size, lambda: _with_warnings(read(), what), workers=workers, squash=spec.resize == "squash"
-        )
+        table = cached_table(content, image_size, read, workers=workers, squash=spec.resize == "squash")
+        tell_of_table(what, table)
     layout = "-".join(filter(None, [copy.layout, spec.division]))
     called = "-".join([spec.name, layout, *("all" if bound is None else str(bound) for bound in _limits(spec))])
     check_remembered(what, called, table_fingerprint(table), cache_folder())
@@ -243,17 +245,10 @@ def _load_registered(
 
 def _listed(manifest: Manifest, what: str, image_size: int, workers: int | None, spec: DatasetSpec) -> ImageTable:
     """The table of a manifest, keyed by the content of its files, and not by their names, places or times."""
-    known = _with_warnings(manifest, what)
+    known = with_digests(manifest, cache_folder())
+    tell(what, doubts_of(known))  # with its own names: the table may be that of another folder
     squash = spec.resize == "squash"
     return cached_table(["manifest", known.identity], image_size, lambda: known, workers=workers, squash=squash)
-
-
-def _with_warnings(manifest: Manifest, what: str) -> Manifest:
-    """The manifest with the digests of its files, after warnings about its quality."""
-    known = with_digests(manifest, cache_folder())
-    warn_of_untested_classes(known, what)
-    warn_of_duplicates(known, what)
-    return known
 
 
 def _obtain(spec: DatasetSpec, dataset: Dataset, data_root: Path | None) -> DatasetCopy:

@@ -16,6 +16,7 @@ from clsuite.config.paths import cache_folder
 from clsuite.data.cache import kept_table
 from clsuite.data.image_convert import square_pixels
 from clsuite.data.manifest import choose_rows
+from clsuite.data.quality_warnings import duplicates, keep_doubts, tell, tell_of_table, untested_classes
 from clsuite.data.table import ImageTable, digest
 from clsuite.errors import UserError, shortened
 
@@ -78,23 +79,28 @@ def own_table(data: ImageData, image_size: int, what: str, identity: Any, bounds
     """
     version = str(data.version)
     if not version:
-        return _read(data, image_size, what, bounds)
+        table, doubts = _read(data, image_size, what, bounds)
+        tell(what, doubts)
+        return table
 
     def make(building: Path) -> ImageTable:
-        table = _read(data, image_size, what, bounds)
+        table, doubts = _read(data, image_size, what, bounds)
         building.mkdir(parents=True, exist_ok=True)
         np.save(building / "images.npy", table.images)
         np.save(building / "digests.npy", table.digests)
+        keep_doubts(building, doubts)
         return table
 
-    return kept_table(["own data", 1, identity, version, list(bounds), image_size], make, cache_folder())
+    kept = kept_table(["own data", 2, identity, version, list(bounds), image_size], make, cache_folder())
+    tell_of_table(what, kept)
+    return kept
 
 
-def _read(data: ImageData, image_size: int, what: str, bounds: Bounds) -> ImageTable:
-    """Read both parts into a table, the training part first."""
+def _read(data: ImageData, image_size: int, what: str, bounds: Bounds) -> tuple[ImageTable, list[str]]:
+    """Read both parts into a table, the training part first; also what is doubtful about them."""
     classes = _classes(data, what)
     pixels: list[NDArray[np.uint8]] = []
-    labels, domains, tests, digests = [], [], [], []
+    labels, domains, tests, digests, contents, places = [], [], [], [], [], []
     for part in ("train", "test"):
         for index, (image, label, domain) in enumerate(_samples(data, part, what)):
             where = f"image {index} of the {part} part of {what}"
@@ -103,6 +109,8 @@ def _read(data: ImageData, image_size: int, what: str, bounds: Bounds) -> ImageT
             domains.append(str(domain))
             tests.append(part == "test")
             digests.append(_digest(part, index, image))
+            contents.append(_content(image))
+            places.append(f"image {index} of the {part} part")
     names = sorted(set(domains))
     number = {name: index for index, name in enumerate(names)}
     channels = max(image.shape[0] for image in pixels)
@@ -116,7 +124,10 @@ def _read(data: ImageData, image_size: int, what: str, bounds: Bounds) -> ImageT
         domain_names=tuple(names),
     )
     rows = _bounded(table, bounds)
-    return replace(table, **{name: getattr(table, name)[rows] for name in OF_ROWS})
+    bounded = replace(table, **{name: getattr(table, name)[rows] for name in OF_ROWS})
+    hashes = np.array(contents, dtype=np.int64).view(np.uint64)[rows]
+    doubled = duplicates(bounded.is_test, hashes, lambda row: places[rows[row]])
+    return bounded, [*untested_classes(bounded), *doubled]
 
 
 def _bounded(table: ImageTable, bounds: Bounds) -> NDArray[np.int64]:
@@ -187,3 +198,9 @@ def _digest(part: str, index: int, image: Any) -> NDArray[np.uint8]:
     known = hashlib.sha256(f"{part} {index} {content.dtype} {content.shape}".encode())
     known.update(np.ascontiguousarray(content).tobytes())
     return digest(known.digest())
+
+
+def _content(image: Any) -> int:
+    """A hash of an image's content alone, which is the same within a process."""
+    content = np.asarray(image)
+    return hash((content.dtype.str, content.shape, content.tobytes()))

@@ -22,5 +22,6 @@ def weighted_knn(index: Tensor, labels: Tensor, queries: Tensor, k: int, tempera
     index, queries = F.normalize(index, dim=1), F.normalize(queries, dim=1)
     cosine, nearest = (queries @ index.T).topk(min(k, len(index)), dim=1)
     votes = torch.zeros(len(queries), int(labels.max()) + 1, device=queries.device)
-    votes.scatter_add_(1, labels[nearest], ((cosine - 1) / temperature).exp())
+    highest = cosine.amax(dim=1, keepdim=True)  # its weight is 1, so that not all of them underflow
+    votes.scatter_add_(1, labels[nearest], ((cosine - highest) / temperature).exp())
     return votes.argmax(dim=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from clsuite.errors import UserError
@@ -70,14 +71,24 @@ class OwnMeasure:
             UserError: If the probe does not return a finite number.
         """
         result = self._probe.read(learner)
-        if isinstance(result, Reading):
-            return {self._name: result}
         if result is None:
             return {self._name: Reading(None, self._probe.higher_is_better)}
+        if not isinstance(result, Reading):
+            return {self._name: Reading(self._finite(result, result), self._probe.higher_is_better)}
+        if result.value is None:
+            return {self._name: result}
+        return {self._name: replace(result, value=self._finite(result.value, result))}
+
+    def _finite(self, value: Any, result: Any) -> float:
+        """The value of a result as a number.
+
+        Raises:
+            UserError: If it is none, or not finite.
+        """
         try:
-            value = float(result)
-        except (TypeError, ValueError):
-            value = math.nan
-        if not math.isfinite(value):
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
             raise UserError(f"read(learner) of probe '{self._name}' gives {result!r}, but must give a finite number")
-        return {self._name: Reading(value, self._probe.higher_is_better)}
+        return number

@@ -23,7 +23,8 @@ def reference_images(
 ) -> NamedTable:
     """Load a folder of images with names of their classes, as the probe ``zero_shot`` does.
 
-    The key of a run has the path and the fingerprint that a plugin was given, and not the images.
+    The key of a run has the path and the fingerprint that a plugin was given, and not the images. Without a fingerprint
+    it has the names and sizes of the folder's files, if the plugin has an argument ``fingerprint``.
 
     Args:
         learner: The learner, for whose backbone the images are.

@@ -64,12 +64,17 @@ class PluginEntry(Entry):
         source: Hash of the plugin's source and of all local modules that it imports (before results version 3: of the
             text of its file).
         distribution: Name and version of the distribution with the plugin (``clsuite 0.1.0``).
+        files: SHA-256 of each file that an argument names, by the argument (``texts``, ``networks.NAME``); absent if
+            none does, and in older records.
     """
+
+    absent = ("files",)
 
     name: str
     args: Portable
     source: str
     distribution: str
+    files: dict[str, Hash] | None = None
 
 
 class ScenarioEntry(Entry):

@@ -73,7 +73,7 @@ def _configuration(record: RunRecord) -> dict[str, Any]:
     """The configuration that all seeds and orders of a method share."""
     return {
         **without_order(record.config),
-        "plugins": [{"name": entry.name, "args": entry.args} for entry in record.plugins],
+        "plugins": [{"name": entry.name, "args": entry.args, "files": entry.files} for entry in record.plugins],
     }
 
 

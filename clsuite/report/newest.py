@@ -71,6 +71,8 @@ def _settings(record: RunRecord) -> dict[str, str]:
     for plugin in record.plugins:
         settings |= _flat(plugin.args, f"{plugin.name}.")
         settings[f"source of {plugin.name}"] = plugin.source[:12]
+        for place, digest in (plugin.files or {}).items():
+            settings[f"file {plugin.name}.{place}"] = digest[:12]
     return settings
 
 

@@ -37,6 +37,7 @@ from clsuite.records.state_files import STATES
 from clsuite.runner.build import build_learner
 from clsuite.runner.environment import describe_environment
 from clsuite.runner.model_file import save_model
+from clsuite.runner.named_files import refuse_changed_files
 from clsuite.runner.plan import RunPlan, failed_record
 from clsuite.runner.ranks import company
 from clsuite.runner.streams import stream_loader
@@ -141,10 +142,12 @@ def build_stream(plan: RunPlan, report: Report) -> Stream:
     """Build the learner and the stream of a plan.
 
     Raises:
-        UserError: If the data or the device are missing, or the data changed since the plan was made.
+        UserError: If the data or the device are missing, or the data or the files that plugins name changed since the
+            plan was made.
     """
     config = plan.pending.config
     scenario = load_scenario(plan)
+    refuse_changed_files(plan.plugins, plan.pending.plugins, plan.data_root)
     learner = build_learner(plan.pending, plan.plugins, plan.weights, files=plan.files)
     learner.data_root = plan.data_root
     return Stream(

@@ -20,6 +20,7 @@ from clsuite.records.canonical import sha256_of
 from clsuite.records.order import run_name, without_order
 from clsuite.runner.bind import Bound, bind
 from clsuite.runner.file_names import file_name
+from clsuite.runner.named_files import named_files
 from clsuite.runner.options import RunOptions
 from clsuite.runner.orders import ordered_streams, seeds_of
 from clsuite.runner.record_config import names_in_prompts, run_config, unrecordable
@@ -29,7 +30,7 @@ from clsuite.runner.requirements import (
     check_rests,
     check_tasks,
 )
-from clsuite.runner.resolve import ResolvedMethod, ResolvedPlugins, resolve_methods
+from clsuite.runner.resolve import ResolvedMethod, resolve_methods
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.scenarios import Scenario, ScenarioSpec, check_single_pass
 from clsuite.stream.within_task_spec import CURVE_POINTS
@@ -154,7 +155,12 @@ class Planner:
         feature_limit()
         trackers = chosen_trackers(options.log, spec.log)
         methods = resolve_methods(spec, options, folder)
-        return cls(bind(spec, folder, options), methods, options, trackers)
+        bound = bind(spec, folder, options)
+        hashed = {
+            name: replace(method, hashes=[named_files(info, args, options.data_root) for info, args in method.plugins])
+            for name, method in methods.items()
+        }
+        return cls(bound, hashed, options, trackers)
 
     def plans(self, streams: Sequence[ScenarioSpec], methods: Sequence[str] = ()) -> list[RunPlan]:
         """The runs of some methods on some streams.
@@ -196,7 +202,7 @@ def _plan(
         config = {**run_config(spec, options, method.training, bound.weights), "probes": bound.probes}
         if is_clip(spec.backbone.name):
             config["backbone"]["class_names"] = names_in_prompts(scenario)
-        pending = _pending(spec, config, scenario, name, seed, method.plugins)
+        pending = _pending(spec, config, scenario, name, seed, _entries(method))
     except (TypeError, ValueError) as error:  # a value that JSON has not
         raise UserError(f"method '{name}': {unrecordable(config, method.plugins) or error}") from error
     return RunPlan(
@@ -231,20 +237,27 @@ def _check_kind(method: ResolvedMethod, scenario: Scenario) -> None:
     check_single_pass(scenario.kind, method.training.epochs, from_memory)
 
 
+def _entries(method: ResolvedMethod) -> list[PluginEntry]:
+    return [
+        PluginEntry(
+            name=info.name,
+            args=args,
+            source=info.source.sha256 if info.source else "",
+            distribution=info.distribution,
+            files=files,
+        )
+        for (info, args), files in zip(method.plugins, method.hashes, strict=True)
+    ]
+
+
 def _pending(
     spec: BenchmarkSpec,
     config: dict[str, Any],
     scenario: Scenario,
     method: str,
     seed: int,
-    plugins: ResolvedPlugins,
+    entries: list[PluginEntry],
 ) -> RunRecord:
-    entries = [
-        PluginEntry(
-            name=info.name, args=args, source=info.source.sha256 if info.source else "", distribution=info.distribution
-        )
-        for info, args in plugins
-    ]
     return RunRecord(
         key=RunRecord.make_key(config, entries, seed, scenario.fingerprint),
         benchmark=spec.name,

@@ -47,12 +47,14 @@ class ResolvedMethod:
         training: The benchmark's training with the settings of the plugins, of the method and of the call.
         brought: The settings that the plugins determine, by dotted key.
         files: The files of user-defined classes in the training, by their source.
+        hashes: For each plugin, the hashes of the files that its arguments name; computed when the data are found.
     """
 
     plugins: ResolvedPlugins
     training: TrainingSpec
     brought: Mapping[str, Any]
     files: Mapping[str, str] = field(default_factory=dict)
+    hashes: Sequence[dict[str, str] | None] = ()
 
     @property
     def named(self) -> list[Named]:

@@ -32,6 +32,7 @@ from clsuite.records.canonical import canonical_json
 from clsuite.runner.build import build_learner
 from clsuite.runner.execute import execute, load_scenario, probe_context
 from clsuite.runner.memory import Size
+from clsuite.runner.named_files import refuse_changed_files
 from clsuite.runner.plan import ELSEWHERE, RunPlan
 from clsuite.runner.processes import SAVING
 from clsuite.scenarios import Scenario
@@ -108,6 +109,7 @@ def _check_method(plan: RunPlan, scenario: Scenario, connection: Connection, rec
             resolve_precision(plan.pending.config["training"]["precision"], find_device(plan.device))
             if plan.pending.config["training"]["compile"]:
                 check_compiler(find_device(plan.device))
+        refuse_changed_files(plan.plugins, plan.pending.plugins, plan.data_root)
         with torch.device("cpu"):
             learner = build_learner(plan.pending, plan.plugins, plan.weights, enter, plan.files)
             learner.data_root = plan.data_root

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clsuite.data.image_convert import square_pixels
+from clsuite.data.quality_warnings import tell_of_table
 from clsuite.data.table import ImageTable, digest
 from clsuite.errors import UserError
 from clsuite.scenarios.assemble import Parts, assemble, evaluation_parts
@@ -127,6 +128,7 @@ def from_avalanche(benchmark: Any, image_size: int, classes: Sequence[str] | Non
             for index, exp in enumerate(streams.get(name, []))
         ]
     table, order = _table(samples, classes, rows["train"])
+    tell_of_table("the Avalanche benchmark", table)
     if len(rows["valid"]) != len(rows["train"]):
         rows["valid"] = [rows["train"][0][:0]] * len(rows["train"])
     return _scenario("task_incremental" if tasks else "avalanche", table, order, rows)

@@ -17,7 +17,7 @@ from clsuite.data.datasets import load_table
 from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
-from clsuite.errors import UserError
+from clsuite.errors import DataWarning, UserError
 
 NAMES = ["cat", "ant", "bee"]
 Save = Callable[..., Path]
@@ -152,3 +152,24 @@ def test_a_picture_is_turned_upright_as_files_are(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="has no test part"):
         table = load(tmp_path / "saved")
     assert np.array_equal(table.images[0], np.asarray(picture.rotate(180)).transpose(2, 0, 1))
+
+
+def test_doubtful_images_are_told_from_the_cache_too(
+    save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLSUITE_CACHE", str(tmp_path / "cache"))
+    folder = save()
+    train = datasets.load_from_disk(str(folder))["train"]
+    test = datasets.concatenate_datasets([train.select([0]), train.select([4])])
+    datasets.DatasetDict({"train": train, "test": test}).save_to_disk(tmp_path / "doubtful")
+    found = []
+    for number in range(3):
+        if number == 2:  # as a table of an earlier version
+            next((tmp_path / "cache" / "tables").glob("*/doubts.json")).unlink()
+        with pytest.warns(DataWarning) as caught:
+            load(tmp_path / "doubtful")
+        found.append([str(one.message) for one in caught])
+    assert found[0] == found[1]
+    assert "2 test images in the training part too, for example row 12 and row 0:" in found[2][1]
+    assert "has no test images of class 'bee': learned, but never tested" in found[0][0]
+    assert "has 2 test images in the training part too, for example" in found[0][1]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from clsuite.data import ImageTable, load_dataset
 from clsuite.data.catalog import DATASETS
-from clsuite.errors import UserError
+from clsuite.errors import DataWarning, UserError
 
 FIXED_CLASSES = {"mnist", "fashion_mnist", "kmnist", "emnist", "svhn", "usps", "cifar10", "cifar100", "stl10", "gtsrb",
                  "flowers102", "eurosat", "core50", "cddb", "cddb_hard"}  # fmt: skip
@@ -368,3 +368,15 @@ def test_a_download_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.M
         load_dataset("mnist", tmp_path, download=True)
     with pytest.raises(UserError, match="pass --data-root FOLDER to choose where"):
         load_dataset("mnist", download=True)
+
+
+def test_doubtful_images_are_told_from_the_cache_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mini = make("gtsrb", tmp_path / "data", monkeypatch)
+    (untested,) = {one.label for one in mini.written} - {one.label for one in mini.written if one.is_test}
+    found = []
+    for _ in range(2):
+        with pytest.warns(DataWarning) as caught:
+            load_dataset("gtsrb", tmp_path / "data", image_size=8, workers=1)
+        found.append([str(one.message) for one in caught])
+    assert found[0] == found[1]
+    assert f"has no test images of class '{untested}': learned, but never tested" in found[0][0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from clsuite.data.datasets import load_table
 from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.own_data import ALL, Bounds, own_table
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import UserError
+from clsuite.errors import DataWarning, UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
@@ -129,3 +130,33 @@ def test_other_data_sets_have_nothing_more_in_their_configuration() -> None:
         "name": "digits", "parts": (), "path": None, "train_per_class": None, "test_per_class": None,
         "fingerprint": None,
     }  # fmt: skip
+
+
+def told(load: Any) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DataWarning)
+        load()
+    return [str(one.message) for one in caught if issubclass(one.category, DataWarning)]
+
+
+@pytest.mark.parametrize("version", ["", "1"])
+@pytest.mark.parametrize("form", sorted(IMAGES))
+def test_doubtful_images_are_told_whenever_they_are_loaded(
+    version: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLSUITE_CACHE", str(tmp_path))
+    kept = type("Kept", (Mine,), {"version": version})
+    few = [IMAGES[form][index] for index in (1, 3)] if form != "arrays" else (PIXELS[[1, 3]], LABELS[[1, 3]])
+    expected = [
+        "data set 'mine' has no test images of class 'c': learned, but never tested",
+        "data set 'mine' has 2 test images in the training part too, for example image 0 of the test part and image 1 "
+        "of the train part: the accuracy on them is that on training images",
+    ]
+    for _ in range(2):
+        assert told(lambda: table(kept(train=IMAGES[form], test=few))) == expected
+
+
+def test_ordinary_images_are_told_nothing_about() -> None:
+    assert told(lambda: table(Mine(test=(255 - PIXELS, LABELS)))) == []
+    twice = (PIXELS[[0, 0, 1, 2]], LABELS[[0, 0, 1, 2]])
+    assert told(lambda: table(Mine(train=twice, test=(255 - PIXELS, LABELS)))) == []

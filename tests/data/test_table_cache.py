@@ -82,7 +82,8 @@ def test_nobody_can_write_into_it(tmp_path: Path) -> None:
 def test_only_what_a_table_needs_stays(tmp_path: Path) -> None:
     cached_table(["x"], 3, Read(), folder=tmp_path)
     (folder,) = (tmp_path / "tables").iterdir()
-    assert {path.name for path in folder.iterdir()} == {"images.npy", "digests.npy", "columns.npz", "meta.json"}
+    needed = {"images.npy", "digests.npy", "columns.npz", "meta.json", "doubts.json"}
+    assert {path.name for path in folder.iterdir()} == needed
 
 
 def test_a_failed_read_leaves_nothing(tmp_path: Path) -> None:

@@ -86,6 +86,15 @@ def test_knn_by_hand() -> None:
     assert weighted_knn(index, labels, query, k=3, temperature=10.0).tolist() == [0]
 
 
+def test_knn_of_a_small_temperature_answers_as_the_nearest_neighbor() -> None:
+    generator = torch.Generator().manual_seed(0)
+    index, queries = torch.randn(80, 12, generator=generator), torch.randn(50, 12, generator=generator)
+    labels = torch.randint(6, (80,), generator=generator)
+    oracle = KNeighborsClassifier(1, metric="cosine", algorithm="brute").fit(index.numpy(), labels.numpy())
+    answers = weighted_knn(index, labels, queries, k=20, temperature=0.0002)
+    np.testing.assert_array_equal(answers.numpy(), oracle.predict(queries.numpy()))
+
+
 def test_index_and_queries_never_meet() -> None:
     labels = np.repeat(np.arange(4), 10)
     index, queries = split_index_queries(labels, 6, 3, "x")

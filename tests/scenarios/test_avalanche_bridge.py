@@ -14,7 +14,7 @@ from torch import nn
 from clsuite.cli.main import main
 from clsuite.data.datasets import load_table
 from clsuite.data.spec import DatasetSpec
-from clsuite.errors import UserError
+from clsuite.errors import DataWarning, UserError
 from clsuite.records import read_record
 from clsuite.scenarios import Scenario, ScenarioSpec, build_scenario, from_avalanche, to_avalanche
 
@@ -104,6 +104,18 @@ def test_task_labels_that_cannot_be_mapped_are_named() -> None:
         with pytest.raises(UserError, match=message):
             from_avalanche(with_labels(train, test), 8)
     assert from_avalanche(with_labels([3, 3, 3], [3, 3, 3]), 8).kind == "avalanche"
+
+
+def test_doubtful_images_are_told() -> None:
+    from avalanche.benchmarks import benchmark_from_datasets
+
+    streams = to_avalanche(digits({"tasks": 5}, per_class=2)).streams
+    train, test = ([exp.dataset for exp in streams[name]] for name in ("train", "test"))
+    with pytest.warns(DataWarning, match=f"Avalanche benchmark has {len(train[0])} test images in the training part"):
+        from_avalanche(benchmark_from_datasets(train=train, test=[train[0], *test[1:]]), 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        from_avalanche(benchmark_from_datasets(train=train, test=test), 8)
 
 
 def test_normalized_images_are_refused() -> None:
