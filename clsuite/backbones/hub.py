@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import socket
-import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from huggingface_hub import constants
 
 from clsuite.backbones.spec import BUNDLED
-from clsuite.errors import UserError, words_of
-
-PATIENCE_S = 4.0
-"""Seconds to wait for a connection to the hub."""
-PORTS = {"http": 80, "https": 443}
+from clsuite.config.network import PATIENCE_S, why_unreachable
+from clsuite.errors import UserError
 
 
 @contextmanager
@@ -53,26 +47,3 @@ def _ways_out(name: str, reason: str) -> str:
         f"{{name: {BUNDLED}, weights: bundled}}, which comes with clsuite (clsuite list backbones shows more). "
         "What was downloaded once stays in the cache (HF_HOME); with HF_HUB_OFFLINE=1 nothing else is tried"
     )
-
-
-def why_unreachable(url: str) -> str:
-    """Why a server accepts no connection within a few seconds; empty if it does. If there is a proxy, it is tried."""
-    target = urlsplit(url)
-    proxy = urllib.request.getproxies().get(target.scheme)
-    if proxy and not urllib.request.proxy_bypass(target.hostname or ""):
-        target = urlsplit(proxy if "//" in proxy else f"//{proxy}", scheme="http")
-    answers: list[str] = []
-
-    def ask() -> None:
-        try:
-            port = target.port or PORTS.get(target.scheme, 443)
-            socket.create_connection((target.hostname or "", port), timeout=PATIENCE_S).close()
-            answers.append("")
-        except Exception as error:  # including errors of name encodings and third-party resolvers
-            reason = getattr(error, "strerror", None) or words_of(error)
-            answers.append(f"{target.hostname} cannot be reached ({reason})")
-
-    thread = threading.Thread(target=ask, daemon=True)  # name resolution has no timeout
-    thread.start()
-    thread.join(PATIENCE_S)
-    return answers[0] if answers else f"{target.hostname} does not answer within {PATIENCE_S:g} seconds"

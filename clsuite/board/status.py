@@ -165,6 +165,31 @@ def named_method(benchmark: str, method: str) -> tuple[Any, dict[str, Any]] | No
     return json.loads(canonical_json(plugins)), json.loads(canonical_json(training))
 
 
+def has_setting(record: RunRecord, setting: str) -> bool:
+    """Whether a record has the value of its benchmark for its method.
+
+    Args:
+        record: A record of a shipped benchmark.
+        setting: An argument with its plugin, such as ``ewc.penalty``, or a field of the training.
+    """
+    named = named_method(record.benchmark, record.method)
+    if named is None:
+        return False
+    recorded = [{one.name: one.args for one in record.plugins}, record.config.get("training")]
+    due, found = (_value_at(setting, part) for part in ([dict(named[0]), named[1]], recorded))
+    return bool(due == found)
+
+
+def _value_at(setting: str, parts: Sequence[Any]) -> Any:
+    """The value of a setting in the first of some nested mappings that has it; None if none has."""
+    for part in parts:
+        for key in setting.split("."):
+            part = part.get(key) if isinstance(part, dict) else None
+        if part is not None:
+            return part
+    return None
+
+
 @cache
 def _shipped(name: str) -> BenchmarkSpec:
     return load_benchmark(name)[0]

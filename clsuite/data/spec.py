@@ -87,6 +87,8 @@ class DatasetSpec(MaybeOwn):
             value = by_entry_point(value, "dataset", "name", {*DATASETS, *SEQUENCES})
         if isinstance(value, dict) and isinstance(value.get(CLASS), str):
             return {"name": short_class(value[CLASS]), **value}
+        if name == HUB or (name == SAVED and isinstance(value, dict) and value.get("path") == ""):
+            raise ValueError(f"'{HUB}' names no data set: write {HUB}OWNER/NAME for one of the hub, or {HUB}PATH")
         if isinstance(name, str) and name.startswith(HUB) and ON_HUB.fullmatch(name.removeprefix(HUB)) is None:
             if value.get("path"):
                 raise ValueError(f"'{shortened(name)}' is a path already: remove 'path', or write name: hf")

@@ -108,10 +108,18 @@ def read_source(text: str, class_name: str, home: Home | None = None) -> PluginS
     scope = scope_of(text, home)
     node = find_class(scope, class_name)
     if node is None:
-        near = nearest(class_name, (one.name for one in scope.tree.body if isinstance(one, ast.ClassDef)), 3)
-        hint = f". Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ValueError(f"there is no class '{class_name}' in it{hint}")
+        raise ValueError(_missing(scope.tree, class_name, home is not None and not home.module))
     return _Reader(ancestry(scope, node)).source(text, home)
+
+
+def _missing(tree: ast.Module, name: str, in_file: bool) -> str:
+    """What to say of a name that a module does not have; in a file it may also be that of a function."""
+    classes = [one.name for one in tree.body if isinstance(one, ast.ClassDef)]
+    functions = [one.name for one in tree.body if isinstance(one, ast.FunctionDef)] if in_file else []
+    near = nearest(name, [*classes, *functions], 3)
+    what = "class or function" if in_file and (name[:1].islower() or set(near) & set(functions)) else "class"
+    hint = f". Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return f"there is no {what} '{name}' in it{hint}"
 
 
 @dataclass

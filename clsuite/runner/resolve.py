@@ -18,6 +18,7 @@ from clsuite.plugin.compatibility import Named, check_method
 from clsuite.plugin.introspection import PluginInfo, PluginSource
 from clsuite.plugin.loading import is_file, is_importable
 from clsuite.plugin.misspelled_hooks import doubts
+from clsuite.plugin.strategies import is_strategy
 from clsuite.runner.devices import check_shares
 from clsuite.runner.grid import expand_grid
 from clsuite.runner.methods import MethodSpec, parse_method, parse_named, split_outside
@@ -36,6 +37,8 @@ from clsuite.runner.training import brought_training, lists_in, merged, nested, 
 from clsuite.scenarios import check_single_pass
 
 ResolvedPlugins = list[tuple[PluginInfo, dict[str, Any]]]
+FORMS = (is_file, is_importable, is_strategy)
+"""Tell whether a name is of a plugin that is not registered."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def chosen_methods(spec: BenchmarkSpec, options: RunOptions) -> dict[str, Method
         points = expand_grid(own or written, _swept(method, options), written=not own and written not in known)
         _choose(chosen, points)
         for use in method.plugins if written not in known else ():
-            if use.name not in catalog() and not is_file(use.name) and not is_importable(use.name):
+            if use.name not in catalog() and not any(is_form(use.name) for is_form in FORMS):
                 raise _unknown(use.name, spec)
     if not chosen:
         raise UserError("--methods names no method")

@@ -16,6 +16,7 @@ from clsuite.plugin.loading import short_name
 from clsuite.runner.methods import MethodSpec, places_outside, split_outside
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.training import lists_in, nested
+from clsuite.runner.tuned import TunedSpec, searches_of
 
 OF_METHODS = ("methods", "more_methods")
 WHO = "settings of this call"
@@ -61,11 +62,21 @@ def with_settings(spec: BenchmarkSpec, settings: Mapping[str, Any]) -> Benchmark
     for key, value in settings.items():
         path = _path(key, spec)
         _put(content, path, value, key)
+    if spec.tuned and "tuned" not in settings:
+        content["tuned"] = [content_of(search) for search in _searches_left(spec, content)]
     try:
         return BenchmarkSpec.model_validate(content)
     except ValidationError as error:
         mistakes = mistakes_in(BenchmarkSpec, content, error)
         raise several(f"{WHO}: {text}{_as_sweep(text, settings)}" for text in mistakes) from error
+
+
+def _searches_left(spec: BenchmarkSpec, content: Mapping[str, Any]) -> tuple[TunedSpec, ...]:
+    """The benchmark's searches, without those for methods that the call has changed."""
+    parts = [content.get(part) for part in OF_METHODS]
+    named = {name: method for part in parts if isinstance(part, dict) for name, method in part.items()}
+    same = [name for name, method in spec.named_methods.items() if named.get(name) == content_of(method)]
+    return searches_of(spec.tuned, same)
 
 
 def _as_sweep(text: str, settings: Mapping[str, Any]) -> str:

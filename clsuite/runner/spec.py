@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from clsuite.backbones.spec import BackboneSpec
 from clsuite.config.paths import home_path
@@ -25,6 +25,7 @@ from clsuite.runner.executors.spec import ExecutorSpec
 from clsuite.runner.methods import MethodSpec
 from clsuite.runner.options import Seed
 from clsuite.runner.training import COMMAND_LINE
+from clsuite.runner.tuned import TunedSpec, check_searches
 from clsuite.scenarios import ScenarioSpec
 from clsuite.stream.within_task_spec import EvaluationSpec
 from clsuite.trackers.spec import Trackers
@@ -60,6 +61,7 @@ class BenchmarkSpec(Spec):
         seeds: Seeds to run; a seed determines class order, initial heads, sample order and augmentation.
         methods: The methods to compare, each with its name in tables.
         more_methods: Methods that run only if they are named, or with ``--methods all``.
+        tuned: The searches that chose hyperparameters of the methods above. They are not part of the keys.
         executor: Where the runs are executed, which is not part of their keys; a call or the environment may name
             another.
         log: The trackers that receive what the runs measure: ``csv``, ``tensorboard``, ``wandb`` and ``mlflow``. They
@@ -79,6 +81,7 @@ class BenchmarkSpec(Spec):
     seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
     methods: dict[str, MethodSpec] = Field(min_length=1)
     more_methods: dict[str, MethodSpec] = Field(default_factory=dict)
+    tuned: tuple[TunedSpec, ...] = ()
     executor: ExecutorSpec | None = None
     log: Trackers = ()
 
@@ -94,6 +97,13 @@ class BenchmarkSpec(Spec):
         if not all(name.strip() for name in methods):
             raise ValueError("a method has an empty name: tables and folders call it by its name")
         return methods
+
+    @field_validator("tuned")
+    @classmethod
+    def _of_its_methods(cls, tuned: tuple[TunedSpec, ...], info: ValidationInfo) -> tuple[TunedSpec, ...]:
+        if {"methods", "more_methods"} <= info.data.keys():  # else they have mistakes of their own
+            check_searches(tuned, {**info.data["methods"], **info.data["more_methods"]})
+        return tuned
 
     @property
     def named_methods(self) -> dict[str, MethodSpec]:

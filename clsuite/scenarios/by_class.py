@@ -47,10 +47,20 @@ def group_classes(source: Source, spec: ByClass) -> Groups:
     """
     count = len(source.table.classes)
     order = find_order("class", source.table.classes, spec.order, source.order_seed)
+    return Groups(order, group_sizes(count, spec))
+
+
+def group_sizes(classes: int, spec: ByClass) -> list[int]:
+    """Number of classes of each task of a specification.
+
+    Raises:
+        UserError: If the classes cannot be divided that way.
+    """
     if isinstance(spec.tasks, tuple):
-        return Groups(order, listed_sizes(count, spec.tasks))
-    sizes = split_sizes(count, spec.split) if spec.split else class_sizes(count, spec.tasks or count, spec.first_task)
-    return Groups(order, sizes)
+        return listed_sizes(classes, spec.tasks)
+    if spec.split:
+        return split_sizes(classes, spec.split)
+    return class_sizes(classes, spec.tasks or classes, spec.first_task)
 
 
 def build_by_class(kind: str, source: Source, spec: ByClass, rows: Rows | None = None) -> Scenario:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,54 +76,6 @@ def test_weights_of_the_cache_load_without_a_network(real_data: Path, no_network
     expected = build_backbone(from_file, find_weights(from_file, [real_data]))
     for (name, one), (_, other) in zip(cached.named_parameters(), expected.named_parameters(), strict=True):
         assert torch.equal(one, other), name
-
-
-def test_a_name_that_nobody_looks_up_and_a_server_that_says_nothing_are_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(hub, "PATIENCE_S", 0.2)
-    over = threading.Event()
-
-    def say_nothing(*_: object, **__: object) -> socket.socket:
-        over.wait(30)
-        return socket.socket()
-
-    monkeypatch.setattr(hub.socket, "create_connection", say_nothing)
-    start, before = time.monotonic(), set(threading.enumerate())
-    assert hub.why_unreachable("https://example.org") == "example.org does not answer within 0.2 seconds"
-    assert time.monotonic() - start < 2
-    over.set()
-    for thread in set(threading.enumerate()) - before:  # none asks on when the test is over
-        thread.join(10)
-        assert not thread.is_alive()
-
-
-@pytest.mark.parametrize("error", [AttributeError("no close"), LookupError("unknown encoding"), UnicodeError("label")])
-def test_whatever_asking_raises_is_the_answer_at_once(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def fail(*_: object, **__: object) -> socket.socket:
-        raise error
-
-    monkeypatch.setattr(hub.socket, "create_connection", fail)
-    start = time.monotonic()
-    told = hub.why_unreachable("https://example.org")
-    assert told == f"example.org cannot be reached ({type(error).__name__}: {error})"
-    assert time.monotonic() - start < hub.PATIENCE_S / 2
-
-
-def test_a_server_that_listens_is_reachable_also_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        assert hub.why_unreachable(f"http://127.0.0.1:{port}") == ""
-        monkeypatch.setattr("urllib.request.getproxies", lambda: {"https": f"http://127.0.0.1:{port}"})
-        monkeypatch.setattr("urllib.request.proxy_bypass", lambda host: False)
-        assert hub.why_unreachable("https://nowhere.invalid") == ""
-        monkeypatch.setattr("urllib.request.proxy_bypass", lambda host: True)
-        assert "nowhere.invalid" in hub.why_unreachable("https://nowhere.invalid")
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:notaport", "http://", "nonsense"])
-def test_an_endpoint_that_is_none_is_unreachable(url: str) -> None:
-    assert hub.why_unreachable(url)
 
 
 def test_with_a_network_the_libraries_ask_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:

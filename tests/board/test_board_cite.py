@@ -20,6 +20,7 @@ from clsuite.board.cite.protocol import cited_by, paragraph
 from clsuite.board.cite.references import Reference, bibliography, of_backbone, of_data, of_method, references
 from clsuite.board.cite.table import INTERVAL, TESTED, make_table
 from clsuite.board.papers import PAPERS
+from clsuite.board.status import _shipped, named_method
 from clsuite.cli.main import main
 from clsuite.data.catalog import DATASETS
 from clsuite.metrics import LAST
@@ -130,6 +131,51 @@ def test_the_paragraph_states_protocol_orders_weights_splits_and_tuning() -> Non
         assert words in text
     keys = set(re.findall(r"@([a-z0-9]+)", text))
     assert keys <= {reference.key for reference in cited_by(make_table(made, [], [], []))}
+
+
+def stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: RunRecord, penalty: float) -> str:
+    """The paragraph of a record, and of one of finetune, of a shipped benchmark that searched a penalty of 8."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        "name: tiny\nscenario: {kind: class_incremental, tasks: 4}\ndataset: {name: digits}\n"
+        f"methods: {{ewc: {{ewc: {{penalty: {penalty}}}}}, finetune: finetune}}\n"
+        "tuned: [{methods: [ewc], setting: ewc.penalty, values: [1, 8], how: 'seed 100, two tasks'}]\n"
+    )
+    monkeypatch.setattr("clsuite.runner.spec.shipped_benchmarks", lambda: {"tiny": path})
+    for module in ("cite.protocol", "status"):
+        monkeypatch.setattr(f"clsuite.board.{module}.shipped_benchmarks", lambda: {"tiny": path})
+    named_method.cache_clear()
+    _shipped.cache_clear()
+    other = make_record("finetune", 0, plugins=[entry("finetune")])
+    return paragraph(make_table([record, other], [], [], []))
+
+
+def test_the_paragraph_says_what_the_benchmark_states_of_searches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = make_record("ewc", 0, plugins=[entry("ewc", penalty=8.0)])
+    text = stated(tmp_path, monkeypatch, searched, 8.0)
+    assert (
+        "Hyperparameters were searched on validation parts, as the benchmark states, for ewc (ewc.penalty: 2 values; "
+        "seed 100, two tasks). All others have the values of the benchmark, or their defaults."
+    ) in text
+    other_value = stated(tmp_path, monkeypatch, searched, 9.0)
+    assert "No search for hyperparameters is recorded" in other_value
+
+
+def test_the_paragraph_says_that_only_the_first_tasks_are_learned() -> None:
+    config = make_record("x", 0).config
+    for scenario, limit, said in (
+        ({"kind": "class_incremental", "tasks": 5}, 3, "the first 3 of 5 tasks, with {} of {} classes ("),
+        ({"kind": "class_incremental", "tasks": 3}, 3, "3 tasks ("),
+        ({"kind": "class_incremental", "tasks": 5}, None, "3 tasks ("),
+        ({"kind": "domain_incremental"}, 3, "the first 3 tasks ("),
+    ):
+        made = make_record("ncm", 0, config={**config, "scenario": scenario, "limit_tasks": limit})
+        classes = [f"c{number}" for number in range(11)]
+        made = made.model_copy(update={"scenario": made.scenario.model_copy(update={"classes": classes})})
+        text = paragraph(make_table([made], [], [], []))
+        assert f"methods learn {said.format(3 + 2 + 2, 11)}" in text
 
 
 def parsed(text: str) -> dict[str, dict[str, str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
 from pathlib import Path
 from statistics import mean
 
@@ -13,6 +15,8 @@ from clsuite.board.build import build_board
 from clsuite.board.files import build, check
 from clsuite.board.layout import Leaderboard
 from clsuite.board.publish import add_records
+from clsuite.board.site.columns import WORST, with_worst_order
+from clsuite.board.site.files import site_files
 from clsuite.metrics import PRIMARY
 from clsuite.records.order import seed_name
 
@@ -48,6 +52,7 @@ def test_a_leaderboard_holds_several_orders_of_one_seed(tmp_path: Path) -> None:
         assert figure.spread is not None
         assert (figure.spread.minimum, figure.spread.maximum) == pytest.approx((min(values), max(values)))
         assert figure.mean == pytest.approx(mean(values))
+        assert row.rank is not None
         assert row.rank.low is not None  # by a bootstrap over orders
     lines = {line["method"]: line for line in csv.DictReader((place.folder / "data/tiny.csv").read_text().splitlines())}
     assert float(lines["risky"][f"{PRIMARY}_min"]) < float(lines["steady"][f"{PRIMARY}_min"])
@@ -56,6 +61,31 @@ def test_a_leaderboard_holds_several_orders_of_one_seed(tmp_path: Path) -> None:
     assert " · " in (place.folder / "README.md").read_text()
     details = (place.folder / "site/details/tiny/risky.js").read_text()
     assert all(f'"name":"0 order {order}"' in details for order in range(3))
+
+
+def test_the_page_of_a_board_sorts_by_the_worst_order(tmp_path: Path) -> None:
+    write_orders(tmp_path / "runs")
+    place = Leaderboard(tmp_path / "board")
+    add_records([tmp_path / "runs"], place, False, False, lambda record, arrays: "")
+    board = build_board(place.records, place.reported)
+    (benchmark,) = board.benchmarks
+    spreads = {row.method: spread for row in benchmark.rows if (spread := row.figures[benchmark.headline].spread)}
+    files = site_files(board)
+    (found,) = re.findall(rb'"keys":(\{.*?\})', files["boards/tiny.js"])
+    keys = json.loads(found)
+    assert dict(zip(keys["method"], keys[WORST], strict=True)) == {
+        name.casefold(): spread.minimum for name, spread in spreads.items()
+    }
+    page = files["boards/tiny.html"].decode()
+    headings = re.findall(r'class="sort" data-key="([^"]+)" data-first="([^"]+)"', page)
+    assert headings[2:4] == [(benchmark.headline, "down"), (WORST, "down")]
+    worst = {name: f"{100 * spread.minimum:.1f}" for name, spread in spreads.items()}
+    assert f"<strong>{worst['steady']}</strong>" in page  # the best worst order, although not the best mean
+    assert f"<strong>{worst['risky']}</strong>" not in page
+    alone = benchmark.model_copy(update={"rows": [row.model_copy(update={"figures": {
+        name: figure.model_copy(update={"spread": None}) for name, figure in row.figures.items()
+    }}) for row in benchmark.rows]})  # fmt: skip
+    assert with_worst_order(alone) is alone
 
 
 def test_rows_of_one_order_keep_their_names() -> None:

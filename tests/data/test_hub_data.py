@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import socket
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from PIL import Image
 
 from clsuite.data.datasets import load_table
@@ -18,6 +22,8 @@ from clsuite.data.fingerprint import table_fingerprint
 from clsuite.data.spec import DatasetSpec
 from clsuite.data.table import ImageTable
 from clsuite.errors import DataWarning, UserError
+from clsuite.runner.settings import with_settings
+from clsuite.runner.spec import load_benchmark
 
 NAMES = ["cat", "ant", "bee"]
 Save = Callable[..., Path]
@@ -108,6 +114,7 @@ def test_rows_without_a_label_or_an_image_are_told(save: Save, tmp_path: Path, i
 
 def test_the_hub_is_asked_for_what_is_stated(save: Save, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     saved, asked = datasets.load_from_disk(str(save())), []
+    monkeypatch.setattr("clsuite.config.network.why_unreachable", lambda url: "")
     monkeypatch.setattr(datasets, "load_dataset", lambda *given, **named: asked.append((given, named)) or saved)
     spec = DatasetSpec(name="hf:owner/birds", config="small", revision="v1")
     assert len(load_table(spec, 16, workers=1).labels) == 18
@@ -120,6 +127,30 @@ def test_the_hub_is_asked_for_what_is_stated(save: Save, monkeypatch: pytest.Mon
     monkeypatch.setattr(datasets, "load_dataset", away)
     with pytest.raises(UserError, match=r"cannot load data set 'hf:owner/birds': ConnectionError: no network"):
         load_table(spec, 16, workers=1)
+
+
+def test_a_hub_that_cannot_be_reached_is_told_at_once_and_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        start = time.monotonic()
+        with pytest.raises(UserError, match=r"cannot load data set 'hf:owner/away': 127.0.0.1 cannot be reached"):
+            load_table(DatasetSpec(name="hf:owner/away"), 16, workers=1)
+    assert time.monotonic() - start < 10
+    assert capfd.readouterr().err == ""
+    assert not constants.HF_HUB_OFFLINE
+    assert logging.getLogger("huggingface_hub").level != logging.CRITICAL
+
+
+def test_a_name_without_owner_or_path_says_what_to_write() -> None:
+    for content in ({"name": "hf:"}, {"name": "hf", "path": ""}):
+        with pytest.raises(UserError, match=r"hf:OWNER/NAME") as told:
+            with_settings(load_benchmark("quickstart")[0], {"dataset": content})
+        assert "dataset" in str(told.value)
 
 
 def test_the_name_of_a_folder_is_a_path_that_records_do_not_hold(save: Save, tmp_path: Path) -> None:

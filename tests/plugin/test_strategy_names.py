@@ -50,6 +50,7 @@ def test_arguments_are_those_of_the_constructor_that_no_benchmark_knows() -> Non
     ("name", "args", "message"),
     [
         ("avalanche:SynapticInteligence", {}, "Did you mean 'SynapticIntelligence'"),
+        ("avalanche:", {}, "unknown strategy of Avalanche ''. Known: .* All: clsuite list strategies"),
         ("avalanche:SynapticIntelligence", {"si_lamda": 1.0}, "Did you mean 'si_lambda'"),
         ("avalanche:SynapticIntelligence", {}, "needs the argument 'si_lambda'"),
         ("avalanche:LwF", {"alpha": "a", "temperature": 2.0}, "must be a number or a list of numbers"),

@@ -74,6 +74,7 @@ def test_a_class_that_an_entry_point_names_is_that_plugin() -> None:
         ("def f(:", "./my_method.py", "is not Python: SyntaxError in line 1"),
         ("import absent_thing\n" + METHOD, "./my_method.py", "line 1: no module named 'absent_thing'"),
         (METHOD, "./my_method.py:Srink", "there is no class 'Srink'"),
+        ("def make_strategy(model): ...", "./my_method.py:make_strategi", "class or function .* mean 'make_strategy'"),
         (METHOD, "./absent.py", "no plugin file at 'absent.py'"),
     ],
 )

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from clsuite.board.cite.references import OURS, Reference, of_backbone, of_data, references
 from clsuite.board.cite.table import AVERAGE, INTERVAL, LEVEL, TESTED, CiteTable
+from clsuite.board.status import has_setting
+from clsuite.errors import UserError
 from clsuite.metrics import LAST, PRIMARY, Column
 from clsuite.records import RunRecord
 from clsuite.report.format import short_number
+from clsuite.runner.spec import load_benchmark, shipped_benchmarks
+from clsuite.runner.tuned import TunedSpec, searches_of
+from clsuite.scenarios import ScenarioSpec
+from clsuite.scenarios.by_class import group_sizes
+from clsuite.scenarios.spec import ByClass
 
 HASH = 12
 """Characters of a hash that are shown."""
@@ -62,7 +71,7 @@ def _benchmark(name: str, records: Sequence[RunRecord]) -> Iterator[str]:
     first, seeds = records[0], sorted({record.seed for record in records})
     kind, protocol = first.scenario.kind.replace("_", "-"), PROTOCOLS[first.protocol]
     yield (
-        f"On {_data(name, first)}, methods learn {_count(first.main_counts.tasks, 'task')} ({kind}), {protocol}; "
+        f"On {_data(name, first)}, methods learn {_tasks(first)} ({kind}), {protocol}; "
         f"order {_order(first.config.get('scenario') or {})}; {_count(len(seeds), 'seed')} ({_list(seeds)}), whose "
         f"splits and orders have the hashes {_streams(records)}."
     )
@@ -84,6 +93,26 @@ def _data(name: str, record: RunRecord) -> str:
     ]
     used = f", of which {' and '.join(amounts)} of each {each} are used" if amounts else ""
     return f"{name}{'' if data == name else f' (data set {data})'}{cited}{used}"
+
+
+def _tasks(record: RunRecord) -> str:
+    """How many tasks are learned; if they are only the first, of how many, and how many classes they have."""
+    learned, limit = record.main_counts.tasks, record.config.get("limit_tasks")
+    sizes = _sizes(record)
+    if limit is None or learned < limit or learned == len(sizes):
+        return _count(learned, "task")
+    if not sizes:
+        return f"the first {_count(learned, 'task')}"
+    return f"the first {learned} of {len(sizes)} tasks, with {sum(sizes[:learned])} of {sum(sizes)} classes"
+
+
+def _sizes(record: RunRecord) -> list[int]:
+    """The number of classes of each task of the whole stream; empty if they are not what the stream divides."""
+    try:
+        stream = ScenarioSpec.model_validate(record.config.get("scenario")).root
+        return group_sizes(len(record.scenario.classes), stream) if isinstance(stream, ByClass) else []
+    except (ValidationError, UserError):  # a record of other sources
+        return []
 
 
 def _order(scenario: Mapping[str, Any]) -> str:
@@ -135,19 +164,37 @@ def _settings(record: RunRecord) -> dict[str, Any]:
 
 
 def _tuning(records: Sequence[RunRecord]) -> str:
-    """How hyperparameters were chosen, and at what cost."""
+    """How hyperparameters were chosen: by searches in the records, at what cost, and by those of the benchmark."""
     tuned = {record.method: record.tuning for record in records if record.tuning}
-    if not tuned:
+    stated = list(_stated([record for record in records if record.method not in tuned]))
+    if not tuned and not stated:
         return "No search for hyperparameters is recorded: methods have the values of the benchmark, or their defaults."
-    texts = [
+    recorded = [
         f"{method} ({', '.join(search.chosen)}: {len(search.trials)} trials, {short_number(search.gradient_samples)} "
         f"gradient samples)"
         for method, search in sorted(tuned.items())
     ]
+    known = [f"{', '.join(search.methods)} ({_tried(search)}; {search.how})" for search in stated]
+    texts = [f" for {'; '.join(recorded)}"] * bool(recorded)
+    texts += [f", as the benchmark states, for {'; '.join(known)}"] * bool(known)
+    named = {*tuned, *(method for search in stated for method in search.methods)}
     rest = " All others have the values of the benchmark, or their defaults." * (
-        len(tuned) < len({record.method for record in records})
+        len(named) < len({record.method for record in records})
     )
-    return f"Hyperparameters were searched on validation parts for {'; '.join(texts)}.{rest}"
+    return f"Hyperparameters were searched on validation parts{' and'.join(texts)}.{rest}"
+
+
+def _tried(search: TunedSpec) -> str:
+    """What was searched, and among how many values if that is known."""
+    return f"{search.setting}: {search.number} values" if search.number else search.setting
+
+
+def _stated(records: Sequence[RunRecord]) -> Iterator[TunedSpec]:
+    """The searches that the shipped benchmark states for the methods of records, if these have the values it chose."""
+    if records and records[0].benchmark in shipped_benchmarks():
+        for search in load_benchmark(records[0].benchmark)[0].tuned:
+            having = [record.method for record in records if has_setting(record, search.setting)]
+            yield from searches_of([search], having)
 
 
 def _statistics(table: CiteTable) -> Iterator[str]:

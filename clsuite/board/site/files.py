@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from clsuite.board.model import Benchmark, Board, Reported, Row
 from clsuite.board.site.addresses import address
-from clsuite.board.site.columns import extra_columns, first_columns, table_columns
+from clsuite.board.site.columns import extra_columns, first_columns, table_columns, with_worst_order
 from clsuite.board.site.details import detail_key, row_details, script, table_data
 from clsuite.board.site.pareto import main_plot, pareto_plots
 from clsuite.board.site.standing import standings
@@ -66,11 +66,11 @@ def _static() -> Iterator[tuple[str, bytes]]:
 
 
 def _board_files(board: Board, benchmark: Benchmark) -> Iterator[tuple[str, bytes]]:
-    columns = table_columns(benchmark)
-    extra = extra_columns(benchmark)
-    lines = [_line(board, benchmark, row, columns, extra) for row in benchmark.rows]
+    shown = with_worst_order(benchmark)
+    columns, extra = table_columns(shown), extra_columns(shown)
+    lines = [_line(board, shown, row, columns, extra) for row in shown.rows]
     where = f"boards/{address(benchmark.name)}"
-    yield f"{where}.js", script("table", table_data(benchmark, columns, lines[AT_ONCE:]))
+    yield f"{where}.js", script("table", table_data(shown, columns, lines[AT_ONCE:]))
     yield (
         f"{where}.html",
         _page(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,12 +141,48 @@ def _loaded(spec: DatasetSpec, folder: Path | None, what: str) -> Any:
     except ImportError as error:
         raise UserError(f'{what} needs a package that is not installed: pip install "clsuite[hf]"') from error
     datasets.disable_progress_bars()
+    with _silent(), nullcontext("") if folder is not None else _hub_access() as unreachable:
+        try:
+            if folder is not None:
+                return datasets.load_from_disk(str(folder))
+            return datasets.load_dataset(spec.name.removeprefix(HUB), spec.config, revision=spec.revision)
+        except Exception as error:  # of the network, of the hub, or of damaged files
+            away = unreachable and isinstance(error, ConnectionError)
+            reason = f"{unreachable}, and it is not in the local cache" if away else words_of(error)
+            raise UserError(f"cannot load {what}: {reason}") from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Inside this context, the packages log nothing: what fails is told once, in one line."""
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
-        if folder is not None:
-            return datasets.load_from_disk(str(folder))
-        return datasets.load_dataset(spec.name.removeprefix(HUB), spec.config, revision=spec.revision)
-    except Exception as error:  # of the network, of the hub, or of damaged files
-        raise UserError(f"cannot load {what}: {words_of(error)}") from error
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _hub_access() -> Iterator[str]:
+    """Why the hub cannot be reached, empty if it can; if not, only its cache is used, and nothing is tried again."""
+    import datasets
+    from huggingface_hub import constants
+
+    from clsuite.config.network import why_unreachable
+
+    offline = constants.HF_HUB_OFFLINE or datasets.config.HF_HUB_OFFLINE
+    unreachable = "" if offline else why_unreachable(constants.ENDPOINT)
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    if unreachable:
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield unreachable
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
 def _splits(loaded: Any) -> dict[str, Any]:
