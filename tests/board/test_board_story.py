@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from clsuite.board.site.columns import first_columns
 from clsuite.board.site.pareto import main_plot
 from clsuite.board.site.standing import standings
 from clsuite.board.tables import data_files
-from clsuite.board.titles import title_of
+from clsuite.board.titles import title_of, told_apart
 from clsuite.metrics import LAST, PRIMARY, Column
 from clsuite.plugin.arguments import resolve_arguments
 from clsuite.plugin.catalog import catalog, find_plugin
@@ -51,6 +52,17 @@ def test_a_method_of_others_has_the_name_of_its_paper_or_keeps_its_own() -> None
     assert title_of("my_net (big)", {"my_net": ["Me, 2030 (MyNet)"]}) == "MyNet (big)"
     assert title_of("two", {"two": ["A, 2030 (One)", "B, 2031 (Other)"]}) == "two"
     assert title_of("a\nb", {}) == "a\nb"
+
+
+def test_two_methods_that_stand_together_never_have_one_title() -> None:
+    assert told_apart({"a": "Net", "b": "net", "c": "Other"}) == {"a": "Net (a)", "b": "net (b)", "c": "Other"}
+
+
+def test_no_board_has_a_title_twice() -> None:
+    for path in sorted((Path(__file__).parents[2] / "leaderboard" / "data").glob("*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            titles = [line["title"].casefold() for line in csv.DictReader(file) if "rank" in line]
+        assert len(titles) == len({*titles}), path.name
 
 
 def entry(name: str) -> PluginEntry:
