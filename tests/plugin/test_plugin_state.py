@@ -109,7 +109,7 @@ def started(*plugins: Plugin) -> Any:
     learner: Any = SimpleNamespace(plugins=plugins, scenario=STREAM, generator=lambda name: torch.Generator())
     for plugin in plugins:
         plugin.on_stream_start(learner, STREAM)
-        plugin.on_task_start(learner, SimpleNamespace(index=0))  # type: ignore[arg-type]
+        plugin.on_task_start(learner, SimpleNamespace(index=0, train=[*range(6)]))  # type: ignore[arg-type]
     return learner
 
 
