@@ -47,8 +47,15 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(4, len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files that take long first, so that at the end no process is left with one while the others are done."""
+    """Let nightly tests be slow ones, and put files that take long first.
+
+    So at the end no process is left with a long file while the others are done.
+    """
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.add_marker("slow")
     places = {name: place for place, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
 

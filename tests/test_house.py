@@ -80,6 +80,7 @@ def sources() -> list[Path]:
     return [path for folder in (PACKAGE, ROOT / "plugins") for path in sorted(folder.rglob("*.py"))]
 
 
+@pytest.mark.slow
 def test_functions_are_short() -> None:
     assert len(sources()) > 200
     found = []
@@ -89,6 +90,7 @@ def test_functions_are_short() -> None:
     assert found == []
 
 
+@pytest.mark.slow
 def test_imports_go_downwards() -> None:
     found = []
     for path in sorted(PACKAGE.glob("*/**/*.py")):

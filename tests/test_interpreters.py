@@ -56,6 +56,7 @@ def foreign(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", [DECODING, RUNS, VERIFYING], ids=["decoding", "runs", "verifying"])
 def test_no_process_takes_a_module_from_the_current_folder(what: str, foreign: Path) -> None:
     done = subprocess.run([sys.executable, "-P", "-c", what], cwd=foreign, capture_output=True, text=True, check=False)

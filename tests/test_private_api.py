@@ -57,6 +57,7 @@ def _if_private(node: Any, name: str) -> Iterator[tuple[int, str]]:
         yield node.lineno, name
 
 
+@pytest.mark.slow
 def test_private_names_stand_in_one_module() -> None:
     found = []
     for path in sorted([*(ROOT / "clsuite").rglob("*.py"), *(ROOT / "plugins").glob("*.py")]):
@@ -185,6 +186,7 @@ print("made")
 """
 
 
+@pytest.mark.slow
 @needs_python_devices
 def test_a_device_is_made_in_python() -> None:
     """Gone: the simulated device, on which every method learns in the tests and ``clsuite check --device``."""

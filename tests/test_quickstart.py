@@ -44,7 +44,7 @@ def test_quickstart_of_one_seed(tmp_path: Path) -> None:
     check_order(figures, (0,))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_whole_quickstart(tmp_path: Path) -> None:
     figures = final_accuracies("quickstart", tmp_path)
     assert len(figures) == 21

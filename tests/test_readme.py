@@ -41,6 +41,7 @@ def test_links_into_the_repository_name_files_that_exist() -> None:
     assert [path for path in into if not (ROOT / path).exists()] == []
 
 
+@pytest.mark.slow
 def test_links_into_the_site_name_pages_that_exist() -> None:
     from hook import generated, of_notebooks
 

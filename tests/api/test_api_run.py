@@ -149,6 +149,7 @@ def test_run_reads_what_bench_has_done(
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 def test_settings_make_another_run_and_the_table_tells(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +172,7 @@ def test_settings_make_another_run_and_the_table_tells(
     assert "left out, older: ncm, seed 0: training.batch_size 32 -> 8, training.optimizer.lr 0.001 -> 0.5" in told
 
 
+@pytest.mark.slow
 def test_bench_does_many_runs_and_reads_them_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,6 +203,7 @@ def test_bench_says_which_runs_failed_and_keeps_the_others(
     assert any("failed: breaks.py, seed 0" in str(one.message) for one in recwarn)
 
 
+@pytest.mark.slow
 def test_tune_chooses_and_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     given: dict[str, Any] = {"tasks": 2, "limit_tasks": 2, "validation": 0.25, "device": "cpu", "progress": False}

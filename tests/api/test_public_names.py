@@ -48,6 +48,7 @@ def test_names_stay_functions_whatever_is_imported() -> None:
     assert not inside & (set(clsuite.__all__))
 
 
+@pytest.mark.slow
 def test_importing_is_cheap_and_brings_no_torch() -> None:
     script = (
         "import sys, time\n"

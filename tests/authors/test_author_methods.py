@@ -74,6 +74,7 @@ class _Stop(Exception):  # noqa: N818
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_each_learns_and_a_resumed_run_equals_the_whole_one(name: str, make_stream: Any, tmp_path: Path) -> None:
     whole = make_stream(make(name))
@@ -107,6 +108,7 @@ def predictions(make_stream: Any, plugin: Plugin, **training: Any) -> Any:
     return stream
 
 
+@pytest.mark.slow
 def test_simplecil_and_lwf_answer_as_the_reference_plugins_do(make_stream: Any) -> None:
     for mine, reference in ((make("simplecil"), NCM()), (make("lwf", alpha=0.25), LwF(warmup_epochs=0))):
         one, other = (predictions(make_stream, plugin).matrix.arrays() for plugin in (mine, reference))
@@ -127,6 +129,7 @@ def test_ewc_has_the_fisher_information_of_the_reference_plugin(make_stream: Any
         torch.testing.assert_close(value, fishers[1][name], rtol=1e-3, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_agem_projects_as_the_reference_plugin_does(make_stream: Any) -> None:
     options = {"optimizer": OptimizerSpec(name="sgd", lr=3e-3, momentum=0.0)}
     plugins = (make("agem"), AGEM(capacity=12, batch_size=8), Finetune())
@@ -137,6 +140,7 @@ def test_agem_projects_as_the_reference_plugin_does(make_stream: Any) -> None:
     assert [task.gradient_samples for task in mine.tasks] == [task.gradient_samples for task in reference.tasks]
 
 
+@pytest.mark.slow
 def test_derpp_stores_each_sample_once_with_the_logits_of_its_moment(make_stream: Any, scenario: Scenario) -> None:
     plugin = make("derpp", capacity=1000)
     stream = predictions(make_stream, plugin, epochs=2)
@@ -147,6 +151,7 @@ def test_derpp_stores_each_sample_once_with_the_logits_of_its_moment(make_stream
     assert stream.tasks[0].gradient_samples > 2 * len(scenario.tasks[0].train)
 
 
+@pytest.mark.slow
 def test_si_adds_up_how_far_the_loss_fell(make_stream: Any, scenario: Scenario) -> None:
     """Along small steps of plain gradient descent the path integral is the fall of the loss (equation 3)."""
     losses: list[float] = []
@@ -165,6 +170,7 @@ def test_si_adds_up_how_far_the_loss_fell(make_stream: Any, scenario: Scenario) 
     assert all(bool((omega >= 0).all()) for omega in plugin.omega.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ewc", "mas", "si"])
 def test_what_is_important_is_held(name: str, make_stream: Any) -> None:
     moved = {}
@@ -185,7 +191,7 @@ def test_what_is_important_is_held(name: str, make_stream: Any) -> None:
     assert moved[1e5] < 0.9 * moved[0.0]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", SMALL)
 def test_each_passes_every_check(name: str) -> None:
     from clsuite.conformance import check_method

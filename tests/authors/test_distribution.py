@@ -49,6 +49,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 def test_it_is_listed_and_what_is_broken_says_why(site: Path, tmp_path: Path) -> None:
     done = clsuite(site, tmp_path, "list", "plugins")
     assert (done.returncode, done.stderr) == (0, "")
@@ -64,6 +65,7 @@ def test_it_is_listed_and_what_is_broken_says_why(site: Path, tmp_path: Path) ->
         assert "broken" not in line
 
 
+@pytest.mark.slow
 def test_it_runs_and_its_record_says_whose_it_is(site: Path, tmp_path: Path) -> None:
     given = ["bench", "quickstart", "--limit-tasks", "1", "--seeds", "0", "--device", "cpu", "--jobs", "1"]
     done = clsuite(site, tmp_path, *given, "--methods", "shrink(alpha=0.3)+lwf")
@@ -75,6 +77,7 @@ def test_it_runs_and_its_record_says_whose_it_is(site: Path, tmp_path: Path) -> 
     assert record.plugins[0].args == {"alpha": 0.3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["no_colon", "needs_absent", "too_new"])
 def test_what_is_broken_is_refused_before_any_run(site: Path, tmp_path: Path, name: str) -> None:
     done = clsuite(site, tmp_path, "bench", "quickstart", "--methods", name)

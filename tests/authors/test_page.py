@@ -39,6 +39,7 @@ def test_there_are_three_examples() -> None:
     assert len([line for line in lines if line.strip()]) <= 15
 
 
+@pytest.mark.slow
 def test_the_loss_holds_the_backbone_near_its_start(folder: Path, make_stream: Any) -> None:
     moved = {}
     for alpha in (0.0, 100.0):
@@ -52,6 +53,7 @@ def test_the_loss_holds_the_backbone_near_its_start(folder: Path, make_stream: A
     assert moved[100.0] < 0.2 * moved[0.0]
 
 
+@pytest.mark.slow
 def test_the_buffer_is_the_reference_replay(folder: Path, make_stream: Any) -> None:
     mine, reference, without = (
         make_stream(plugin) for plugin in (make(folder, "er.py", capacity=20), Replay(capacity=20), Finetune())

@@ -96,7 +96,7 @@ def test_strategies_learn_and_repeat_themselves(written: str, make_stream: Any, 
         assert streams[0].learner.plugins[0].stored_bytes() == {"exemplars": 8 * (32 * 32 + 8)}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("written", SLOW)
 def test_every_other_strategy_runs(written: str, make_stream: Any, short: Scenario) -> None:
     training = {"batch_size": 4} if written.startswith(("GSS", "ER_AML")) else {}
@@ -108,7 +108,7 @@ def test_every_other_strategy_runs(written: str, make_stream: Any, short: Scenar
     check_learned(stream)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_synaptic_intelligence_of_avalanche_is_naive_on_the_cpu_and_says_so(make_stream: Any, short: Scenario) -> None:
     naive, intelligence = (
         make_stream(method(f"avalanche:{written}"), on=short)

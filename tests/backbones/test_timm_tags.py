@@ -137,7 +137,7 @@ def _features_on_meta(name: str) -> Tensor:
     return features
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_every_model_of_these_families_gives_features(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole models, without memory for their weights."""
     monkeypatch.setattr(vit, "_architecture", lambda spec: (spec.name, {}))

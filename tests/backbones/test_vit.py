@@ -35,6 +35,7 @@ def test_bundled_backbone_knows_handwriting_and_its_card_is_true() -> None:
     assert accuracy == pytest.approx(card["digits_class_mean_accuracy"], abs=0.004)
 
 
+@pytest.mark.slow
 def test_bundled_backbone_beats_raw_pixels_and_random_weights() -> None:
     table = digits_table(32)
     pixels = table.images.reshape(len(table), -1).astype(np.float64)
@@ -102,9 +103,10 @@ def test_weights_that_are_not_there(spec: dict[str, Any], message: str, tmp_path
         find_weights(BackboneSpec(**spec), [tmp_path])
 
 
-WHOLE = [pytest.param(size, 1, measured, marks=pytest.mark.slow) for size, measured in ((128, 0.587), (224, 0.793))]
+WHOLE = [pytest.param(size, 1, measured, marks=pytest.mark.nightly) for size, measured in ((128, 0.587), (224, 0.793))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "every", "measured"), [(128, 2, 0.604), *WHOLE])
 def test_imagenet_vit_tiny_scores_what_it_should(size: int, every: int, measured: float, real_data: Path) -> None:
     """The real weights load strictly, head included, and score as measured with timm on the 1,000-image probe.

@@ -103,6 +103,7 @@ def refuted(name: str, runs: Path, tmp_path: Path, streams: Streams) -> Audit:
     return result
 
 
+@pytest.mark.slow
 def test_an_honest_run_passes_and_the_draw_can_be_repeated(one: Path, streams: Streams) -> None:
     result = audited(one, streams)
     assert result.refuted == []
@@ -113,6 +114,7 @@ def test_an_honest_run_passes_and_the_draw_can_be_repeated(one: Path, streams: S
     assert [sample.tasks == result.sample.tasks for sample in again if sample] == [True, False]
 
 
+@pytest.mark.slow
 def test_states_change_no_result_and_survive_an_interruption(one: Path, tmp_path: Path) -> None:
     kept = read_record(next(one.rglob("seed0-*.json")))
     without = execute(plan_of(tmp_path / "a", 0, epochs=1, keep_states=False), lambda event: None)
@@ -177,13 +179,13 @@ def test_the_command_reports_in_one_line_each(one: Path, tmp_path: Path, capsys:
     assert main([*words, "--states", str(tmp_path / "no")]) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_there_are_at_least_fifty_forgeries() -> None:
     assert len(FORGERIES) + len(OTHER_SOURCES) >= 50
     assert set(QUICK) <= set(FORGERIES)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_honest_runs_pass_at_a_tenth_of_the_cost(three: Path, streams: Streams) -> None:
     for seed in range(3):
         result = audited(three, streams, seed=seed)
@@ -192,7 +194,7 @@ def test_honest_runs_pass_at_a_tenth_of_the_cost(three: Path, streams: Streams) 
         print(f"share {result.share:.4f}, {result.seconds:.1f} s of {result.run_seconds:.1f} s")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", FORGERIES)
 def test_forged_runs_are_refuted_at_a_tenth_of_the_cost(
     name: str, three: Path, tmp_path: Path, streams: Streams, whole: float
@@ -246,7 +248,7 @@ OTHER_SOURCES = {
 """What a submitter runs in place of the published source, whose hash the record has."""
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", OTHER_SOURCES)
 def test_runs_of_other_sources_are_refuted(name: str, three: Path, tmp_path: Path, streams: Streams) -> None:
     forged = copied(three, tmp_path / "forged")
@@ -264,7 +266,7 @@ def test_runs_of_other_sources_are_refuted(name: str, three: Path, tmp_path: Pat
     assert result.share <= 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("method", ["plain", "means", "undone"])
 def test_other_methods_pass(method: str, tmp_path: Path, streams: Streams) -> None:
     """One without exemplars, one without gradients, and one that changes the network back after each evaluation."""

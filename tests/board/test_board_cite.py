@@ -54,6 +54,7 @@ def records(seeds: int = 6) -> list[RunRecord]:
     return [record(*name, seed, right[seed]) for name, right in made.items() for seed in range(seeds)]
 
 
+@pytest.mark.slow
 def test_best_second_and_marks_follow_from_the_paired_test() -> None:
     made = make_table(records(), [], [], [LAST])
     shown = [(row.title, row.bound, cell.place, cell.mark) for row in made.rows for cell in row.cells if cell]
@@ -276,6 +277,7 @@ PAPER = r"""\documentclass{article}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["README.md", "docs/how-to/cite.md", "clsuite/cli/commands/cite_table.py"])
 def test_examples_of_the_published_boards_give_a_table(place: str, tmp_path: Path) -> None:
     """Rows come and go: an example, or its help, may not name one that no board has."""

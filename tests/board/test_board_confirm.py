@@ -147,6 +147,7 @@ def test_a_row_survives_what_changes_no_count_and_no_row_survives_what_does(repo
     assert git(repository, "status", "--porcelain") == "M plugins/ncm.py"
 
 
+@pytest.mark.slow
 def test_sources_that_did_not_lead_to_what_is_checked_out_do_not_run(repository: Path, tmp_path: Path) -> None:
     """A branch of somebody's that was fetched, or a commit that the checkout came before."""
     marked = tmp_path / "ran"

@@ -61,6 +61,7 @@ def test_four_that_add_at_once_lose_no_row(tmp_path: Path) -> None:
     assert check(place) == []
 
 
+@pytest.mark.slow
 def test_four_that_tell_of_reruns_at_once_lose_none(tmp_path: Path) -> None:
     methods = ("a", "b", "c", "d")
     for number, method in enumerate(methods):

@@ -84,6 +84,7 @@ def test_what_is_published_is_whole_and_checks(board: Path, capsys: pytest.Captu
     assert "no row is lost" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes_without_torch_elsewhere(board: Path, tmp_path: Path) -> None:
     shutil.copytree(board / "records", tmp_path / "other" / "records")
     shutil.copy(board / "rows.json", tmp_path / "other")

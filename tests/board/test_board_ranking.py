@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import pytest
 
 from clsuite.board.ranking import rank_rows
 
@@ -47,6 +48,7 @@ def test_rows_without_a_common_seed_are_compared_by_their_own() -> None:
     assert spans({0: 0.9, 1: 0.1}, {2: 0.5, 3: 0.4}) == [(1, 1, 2), (2, 1, 2)]
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_rank_itself() -> None:
     random = np.random.RandomState(0)
     for _ in range(20):

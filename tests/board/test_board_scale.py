@@ -51,7 +51,7 @@ def built(board: Path) -> tuple[float, int]:
     return seconds, int(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ten_thousand_records_build_within_a_minute_and_a_gigabyte(built: tuple[float, int]) -> None:
     seconds, peak = built
     print(f"{RECORDS} records: {seconds:.1f} s of one core, {peak / 1e6:.0f} MB")
@@ -59,7 +59,7 @@ def test_ten_thousand_records_build_within_a_minute_and_a_gigabyte(built: tuple[
     assert peak < BYTES
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 def test_its_page_paints_within_two_seconds_and_sorts_within_a_fifth(board: Path, built: tuple[float, int]) -> None:
     assert built

@@ -195,6 +195,7 @@ def test_six_columns_are_shown_and_the_others_by_the_switch(site: Site) -> None:
     assert shown.count() == 3 + len(small().benchmarks[0].metrics)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1200, 390])
 def test_the_header_and_the_method_stay_in_sight(browser: Any, tmp_path: Path, width: int) -> None:
     rows = [row(f"m{index:02}", index + 1, 0.9 - index / 100) for index in range(60)]
@@ -373,6 +374,7 @@ def test_a_foreign_name_is_shown_and_not_run(browser: Any, tmp_path: Path) -> No
 PAGES = ("index.html", "boards/small.html", "methods/lora.html", "reported.html")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "width", "names"), [("light", 1200, PAGES), ("dark", 390, PAGES[1:2])])
 def test_nothing_is_wrong_for_assistive_technology_and_phones_need_not_scroll_sideways(
     browser: Any, folder: Path, scheme: str, width: int, names: tuple[str, ...]
@@ -404,6 +406,7 @@ def test_nothing_shifts_while_the_page_loads_and_a_row_opens(site: Site) -> None
     assert page.evaluate("shift") < 0.01
 
 
+@pytest.mark.slow
 def test_later_pages_of_rows_come_from_the_script(browser: Any, tmp_path: Path) -> None:
     rows = [row(f"m{index:03}", index + 1, 0.9 - index / 1000) for index in range(130)]
     site = opened(browser, write(tmp_path, board(rows)))
@@ -420,7 +423,7 @@ def test_later_pages_of_rows_come_from_the_script(browser: Any, tmp_path: Path) 
     page.close()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ten_thousand_rows_paint_within_two_seconds_and_sort_within_a_fifth(browser: Any, tmp_path: Path) -> None:
     rows = [row(f"m{index:05}", index + 1, ((index * 7919) % 10007) / 10007) for index in range(10_000)]
     started = time.perf_counter()

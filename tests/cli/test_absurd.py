@@ -71,6 +71,7 @@ def test_numbers_with_an_exponent_are_numbers_in_a_plugins_arguments(capsys: pyt
     assert first.rpartition("seed0-")[2] == second.rpartition("seed0-")[2]
 
 
+@pytest.mark.slow
 def test_a_new_method_does_not_follow_a_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -22,6 +22,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: next((folder / "quickstart" / name).glob("*.json")) for name in ("finetune", "ncm")}
 
 
+@pytest.mark.slow
 def test_table_plot_and_distances(records: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
     path, before = records["finetune"], records["finetune"].read_bytes()
     assert main(["analyze", "sensitivity", str(path), "-o", str(tmp_path / "moves.svg")]) == 0

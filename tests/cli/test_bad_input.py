@@ -112,6 +112,7 @@ def test_refused_before_anything_runs(
     assert expected in bench(spec, *arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
@@ -185,6 +186,7 @@ def test_an_output_folder_that_only_refuses_when_it_is_made(
     assert capfd.readouterr().err == f"{expected}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -77,6 +77,7 @@ def test_what_is_raised_is_a_finding_whatever_it_is(check, body: str, words: str
     assert words in told
 
 
+@pytest.mark.slow
 def test_what_hangs_is_stopped(check, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(check_process, "SILENCE", 6.0)
     status, told = check(START + "time.sleep(1000)\n")
@@ -84,6 +85,7 @@ def test_what_hangs_is_stopped(check, monkeypatch: pytest.MonkeyPatch) -> None: 
     assert "'./bad.py' hangs in its check (trains): it was stopped after 6 s" in told
 
 
+@pytest.mark.slow
 def test_a_training_that_cannot_be_is_told_before_anything_starts(check) -> None:  # type: ignore[no-untyped-def]
     status, told = check("    from clsuite.plugin import Traits\n    traits = Traits(training={'epoch': 3})\n")
     assert status == 2
@@ -98,11 +100,13 @@ class WithoutWords(Plugin):
         assert hasattr(learner.backbone.model, "patch_embed")  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_an_error_without_words_is_told_where_a_vit_is_needed() -> None:
     told = [str(finding) for finding in check_method([WithoutWords]).findings]
     assert any("on a ResNet it ends with AssertionError" in one for one in told), told
 
 
+@pytest.mark.slow
 @needs_python_devices
 def test_a_method_is_checked_on_a_device_that_is_not_the_cpu(tmp_path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     """A tensor that stays on the CPU is found, wherever it is made; on the CPU itself nothing is wrong with it."""

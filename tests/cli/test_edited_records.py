@@ -133,6 +133,7 @@ BENCHMARK = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_whose_counts_were_edited_is_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(BENCHMARK))
     bench = ["bench", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "runs"), "--jobs", "1", "--device", "cpu"]

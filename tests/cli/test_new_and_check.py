@@ -20,6 +20,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_method_passes_the_check_and_its_own_test(
     kind: str, folder: Path, capsys: pytest.CaptureFixture[str]
@@ -86,6 +87,7 @@ def test_what_new_refuses(arguments: list[str], message: str, folder: Path, caps
     assert (folder / "there.py").read_text() == "mine\n"
 
 
+@pytest.mark.slow
 def test_check_names_the_fault_its_line_and_the_fix(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["new", "mine"]) == 0
     path = folder / "mine.py"

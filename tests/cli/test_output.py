@@ -65,6 +65,7 @@ def test_a_command_ends_well_wherever_its_output_goes(command: str, redirection:
     assert done.stderr == told
 
 
+@pytest.mark.slow
 def test_bench_does_its_runs_without_output(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     line = f"{sys.executable} -m clsuite.cli.main bench {tmp_path / 'tiny.yaml'} --out {tmp_path / 'out'} >&- 2>&-"
@@ -73,6 +74,7 @@ def test_bench_does_its_runs_without_output(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "tiny" / "summary.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", ["leaves", "is full"])
 def test_bench_does_its_runs_when_nobody_reads(tmp_path: Path, reader: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))

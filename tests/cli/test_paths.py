@@ -64,6 +64,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_home_folder_after_an_equals_sign(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "b.yaml").write_text("name: b\ndataset: {name: digits}\nmethods: {ncm: ncm}\nseeds: [0]\n")
     assert main(["bench", "~/b.yaml", "--out=~/runs", "--data-root=~/data", "--dry-run"]) == 0

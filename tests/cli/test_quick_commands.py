@@ -35,6 +35,7 @@ for words, heavy in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_quick_commands_do_not_import_what_takes_long(tmp_path: Path) -> None:
     """All in one new process, in which the first that imports too much is named; they leave nothing behind."""
     given = json.dumps([(words, sorted(heavy)) for words, heavy in QUICK])
@@ -90,6 +91,7 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     catalog_module.catalog.cache_clear()
 
 
+@pytest.mark.slow
 def test_foreign_plugins_are_listed_the_broken_ones_with_their_reason(
     foreign: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,7 @@ def test_more_methods_run_where_they_are_asked_for(
     assert f"{len(spec.methods) * len(spec.seeds)} runs" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -36,6 +36,7 @@ def test_no_warning_commands_the_terminal(capsys: pytest.CaptureFixture[str]) ->
     assert [(str(one.message), one.category) for one in caught] == [("Glyph 27 (\\x1b) missing", RuntimeWarning)]
 
 
+@pytest.mark.slow
 def test_bench_tells_of_doubtful_data_once(
     image_tree: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,6 +63,7 @@ def test_bench_tells_of_doubtful_data_once(
         load_dataset("image_folder", path=str(root), image_size=32)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_told_by_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = {
         "name": "cut", "dataset": {"name": "digits", "train_per_class": 5}, "scenario": {"tasks": 2}, "seeds": [0],

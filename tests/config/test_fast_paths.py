@@ -95,6 +95,7 @@ def test_memory_that_is_used_again_changes_no_bit(monkeypatch: pytest.MonkeyPatc
     assert all(torch.equal(one, other) for one, other in zip(fast, slow, strict=True))
 
 
+@pytest.mark.slow
 def test_a_run_without_shortcuts_predicts_the_same(
     make_stream: Callable[..., Stream], monkeypatch: pytest.MonkeyPatch
 ) -> None:

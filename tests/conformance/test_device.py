@@ -14,7 +14,7 @@ from python_devices import needs_python_devices
 
 from clsuite.plugin.catalog import catalog
 
-pytestmark = [needs_python_devices, pytest.mark.timeout(1800)]
+pytestmark = [needs_python_devices, pytest.mark.slow, pytest.mark.timeout(1800)]
 HERE = Path(__file__).parent
 WAITING = {
     "agem": "asks whether the gradients disagree",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from every_hook import EveryHook
 
 from clsuite.conformance import check_method
 
 
+@pytest.mark.slow
 def test_nothing_is_found() -> None:
     report = check_method([EveryHook])
     assert not report.findings, "\n".join(map(str, report.findings))

@@ -38,9 +38,10 @@ FREQUENT = (
     "an argument without a type",
 )
 """The mistakes that authors make most; the others are looked for on request."""
-OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in MISTAKES if name not in FREQUENT]
+OTHERS = [pytest.param(name, marks=pytest.mark.nightly) for name in MISTAKES if name not in FREQUENT]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FREQUENT, *OTHERS])
 def test_each_mistake_is_named_rightly(name: str, tmp_path: Path) -> None:
     mistake = MISTAKES[name]
@@ -56,6 +57,7 @@ def test_each_mistake_is_named_rightly(name: str, tmp_path: Path) -> None:
     assert mistake.fix in named[0].fix, shown
 
 
+@pytest.mark.slow
 def test_the_check_leaves_the_process_as_it_was(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     usual = torch.get_deterministic_debug_mode()
     request.addfinalizer(lambda: torch.set_deterministic_debug_mode(usual))
@@ -73,6 +75,7 @@ def test_the_check_leaves_the_process_as_it_was(tmp_path: Path, request: pytest.
     assert torch.get_deterministic_debug_mode() == deterministic
 
 
+@pytest.mark.slow
 def test_questions_about_the_device_and_its_own_copies_are_no_mistakes(tmp_path: Path) -> None:
     path = tmp_path / "method.py"
     path.write_text(SOUND)

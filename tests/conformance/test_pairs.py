@@ -111,13 +111,14 @@ def whole_state() -> list[Any]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Look for the pairs only where the slow tests are wanted: there are hundreds, and each is checked."""
+    """Look for the pairs only where nightly tests are wanted: there are hundreds, and each is checked."""
     if "pair" in metafunc.fixturenames:
-        wanted = "not slow" not in metafunc.config.getoption("markexpr")
+        chosen = metafunc.config.getoption("markexpr")
+        wanted = "not slow" not in chosen and "not nightly" not in chosen
         metafunc.parametrize("pair", legal_pairs() if wanted else [], ids="+".join)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_pair(pair: tuple[str, str], make_stream: Any, two_tasks: Scenario, tmp_path: Path) -> None:
     given: dict[str, Any] = {"on": two_tasks, **({"loss": "local"} if LOCAL & {*pair} and "icarl" not in pair else {})}
     for name in pair:

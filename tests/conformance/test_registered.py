@@ -73,7 +73,7 @@ BESIDE_PARTNERS = ("finetune", "lwf")
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in BESIDE_PARTNERS else pytest.param(name, marks=pytest.mark.slow) for name in sorted(catalog())],
+    [name if name in BESIDE_PARTNERS else pytest.param(name, marks=pytest.mark.nightly) for name in sorted(catalog())],
 )
 def test_registered_plugins_conform_beside_partners(name: str) -> None:
     plugins = {**BEHIND.get(name, {}), name: SMALL.get(name, {})}
@@ -85,8 +85,10 @@ QUICK = ("replay:herding", "s_pet:own", "lwf+replay", "linear_probe+replay", "fi
 """Combinations of each kind; continuous integration has the others too."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "method", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in sorted(COMBINATIONS)]
+    "method",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.nightly) for name in sorted(COMBINATIONS)],
 )
 def test_combinations_conform(method: str) -> None:
     plugins, training = COMBINATIONS[method]

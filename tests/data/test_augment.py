@@ -126,6 +126,7 @@ def test_a_flip_behind_a_crop_is_the_flip_of_what_the_crop_gave(cut: AnyStep, si
     assert torch.equal(images, before)
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**31),
     sides=st.tuples(st.integers(1, 40), st.integers(1, 40)),

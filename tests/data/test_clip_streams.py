@@ -56,7 +56,7 @@ def test_every_benchmark_of_clip_is_here() -> None:
     assert found == {*ORDERS, *(name for pair in HALVES.values() for name in pair)}
 
 
-@pytest.mark.parametrize("key", [key if key == CHEAP else pytest.param(key, marks=pytest.mark.slow) for key in NINE])
+@pytest.mark.parametrize("key", [key if key == CHEAP else pytest.param(key, marks=pytest.mark.nightly) for key in NINE])
 def test_c3box_has_the_order_of_1993(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,12 +79,13 @@ def test_c3box_has_the_order_of_1993(
 
 
 RUNS: list[Any] = [
-    pytest.param(NINE[key][0], name, marks=() if (key, number) == (CHEAP, 0) else pytest.mark.slow)
+    pytest.param(NINE[key][0], name, marks=() if (key, number) == (CHEAP, 0) else pytest.mark.nightly)
     for key, pair in HALVES.items()
     for number, name in enumerate(pair)
-] + [pytest.param("mtil", name, marks=pytest.mark.slow) for name in ORDERS]
+] + [pytest.param("mtil", name, marks=pytest.mark.nightly) for name in ORDERS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "name"), RUNS)
 def test_two_tasks_with_a_small_clip(data: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLSUITE_CACHE", str(tmp_path / "cache"))
@@ -99,7 +100,7 @@ def test_two_tasks_with_a_small_clip(data: str, name: str, tmp_path: Path, monke
         assert [task.steps for task in record.tasks] == ([2, 2] if path.parent.name == "finetune" else [0, 0])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_mtil_whole_from_the_official_layouts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,7 +127,7 @@ def check_names(scenario: Scenario) -> None:
     assert ("3 - three", "mnist") in spoken.values()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(2400)  # eleven methods, some minutes on two free cores
 def test_weights_of_full_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -40,6 +40,7 @@ def expected(size: int) -> np.ndarray:
     return np.stack([np.asarray(image) for image in resized]).transpose(0, 3, 1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_the_number_of_processes_changes_nothing(tmp_path: Path, file_listing: Manifest, workers: int) -> None:
     for name, manifest in (("files", file_listing), ("pixels", pixel_listing())):
@@ -49,6 +50,7 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path, file_listing: M
         assert job.missing() == []
 
 
+@pytest.mark.slow
 def test_digests_are_the_same_in_processes_of_their_own(tmp_path: Path, file_listing: Manifest) -> None:
     tables = [cached_table(["x"], 6, lambda: file_listing, folder=tmp_path / str(n), workers=n) for n in (1, 2)]
     np.testing.assert_array_equal(tables[0].digests, tables[1].digests)

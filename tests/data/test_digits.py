@@ -72,6 +72,7 @@ print(hashlib.sha256(b"".join(getattr(table, name).tobytes() for name in %r)).he
 COLUMNS = ("images", "labels", "is_test", "digests")
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_table(digits: ImageTable) -> None:
     here = hashlib.sha256(b"".join(getattr(digits, name).tobytes() for name in COLUMNS)).hexdigest()
     there = subprocess.run([sys.executable, "-c", SCRIPT % (COLUMNS,)], capture_output=True, text=True, check=True)

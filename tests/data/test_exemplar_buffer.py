@@ -61,6 +61,7 @@ def test_it_keeps_all_while_there_is_room(policy: Policy) -> None:
     assert sorted(buffer.indices.tolist()) == list(range(8))
 
 
+@pytest.mark.slow
 def test_a_reservoir_is_a_uniform_sample_of_all_that_was_offered() -> None:
     """Chunks of other sizes, 20 samples, capacity 5, 800 buffers: each sample is kept in a quarter of them."""
     trials, samples, capacity = 800, 20, 5
@@ -358,6 +359,7 @@ def test_a_full_buffer_is_written_in_place() -> None:
     assert torch.equal(buffer.indices[stayed], rows[stayed])  # what stays keeps its place
 
 
+@pytest.mark.slow
 def test_a_row_that_is_offered_again_counts_again() -> None:
     """Of rows 0 to 4 once and rows 5 to 9 three times, a place holds one of the latter in three quarters of cases."""
     trials, late = 600, 0

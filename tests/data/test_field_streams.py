@@ -59,6 +59,7 @@ def test_every_standard_benchmark_is_here() -> None:
     assert set(WRITERS) == set(STREAMS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", STREAMS)
 def test_the_streams_of_the_papers(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -91,12 +92,13 @@ def check_order(name: str, scenario: Scenario) -> None:
 CHEAP = "cddb_hard"
 """The one that runs by default; continuous integration has the others too."""
 RUNS: list[Any] = [
-    pytest.param(data, name, marks=() if name == CHEAP else pytest.mark.slow)
+    pytest.param(data, name, marks=() if name == CHEAP else pytest.mark.nightly)
     for data, names in STREAMS.items()
     for name in names
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "name"), RUNS)
 def test_two_tasks_with_a_small_network(data: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLSUITE_CACHE", str(tmp_path / "cache"))

@@ -64,6 +64,7 @@ def test_labels_that_change_places_change_it(numbered_table: ImageTable) -> None
     assert table_fingerprint(dataclasses.replace(numbered_table, labels=labels)) != table_fingerprint(numbered_table)
 
 
+@pytest.mark.slow
 def test_the_digits_have_the_stated_one_at_every_size() -> None:
     for size in (8, 11):
         assert table_fingerprint(load_dataset("digits", image_size=size)) == DATASETS["digits"].fingerprint

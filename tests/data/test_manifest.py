@@ -149,6 +149,7 @@ def test_the_facts_are_complete(name: str) -> None:
     assert both or dataset.total is not None or name in unpublished
 
 
+@pytest.mark.slow
 def test_real_cifar100(real_data: Path) -> None:
     table = load_dataset("cifar100", real_data, image_size=32, train_per_class=40, test_per_class=8)
     assert np.bincount(table.labels[~table.is_test]).tolist() == [40] * 100
@@ -161,6 +162,7 @@ def test_real_cifar100(real_data: Path) -> None:
     np.testing.assert_allclose(pixels.std(axis=(0, 2, 3)), statistics.std, atol=0.01)
 
 
+@pytest.mark.slow
 def test_real_pacs(real_data: Path) -> None:
     table = load_dataset("pacs", real_data, image_size=16)
     assert table.domain_names == ("art_painting", "cartoon", "photo", "sketch")

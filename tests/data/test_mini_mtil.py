@@ -102,6 +102,7 @@ def test_the_orders_differ_in_nothing_else() -> None:
     assert {key for key in first if first[key] != second[key]} == {"name", "title", "scenario", "seeds"}
 
 
+@pytest.mark.slow
 def test_dry_runs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, order in ORDERS.items():
         assert bench(name, root, "--dry-run") == 0
@@ -116,7 +117,7 @@ def test_dry_runs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert ("3 - three", "mnist") in scenario.class_names
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ORDERS)
 def test_two_steps_of_each_method(name: str, root: Path) -> None:
     """On the first two sets of both orders, with references that lack the fingerprint of the true ones."""

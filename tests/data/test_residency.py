@@ -48,6 +48,7 @@ def grown(path: Path, number: int, side: int) -> tuple[int, float]:
     return int(total), float(growth)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="counts resident pages as Linux does")
 def test_a_loop_keeps_few_pages(tmp_path: Path) -> None:
     """400 MB, of which no more is resident at a time than a batch of 64 and what the kernel maps around each row."""
@@ -57,7 +58,7 @@ def test_a_loop_keeps_few_pages(tmp_path: Path) -> None:
     assert growth < 200
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_hundred_thousand_images_stay_under_300_mb(tmp_path: Path) -> None:
     expected = write_table(tmp_path / "images.npy", 100_000, 64)
     total, growth = grown(tmp_path / "images.npy", 100_000, 64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ def test_the_seed_is_the_hash_of_its_purpose() -> None:
     assert derive_seed(7, "validation", 3) == int.from_bytes(expected, "little")
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**40), st.sampled_from(["", "order", "ä"]), st.integers(0, 99))
 def test_seeds_fit_into_32_bits_and_repeat(seed: int, purpose: str, number: int) -> None:
     assert 0 <= derive_seed(seed, purpose, number) < 2**32

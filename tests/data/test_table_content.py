@@ -96,6 +96,7 @@ def test_classes_and_parts_are_content(plain_tree: Path, cache: Path) -> None:
     assert tables(cache) == 3
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**31))
 def test_what_is_delivered_is_what_the_files_hold(tmp_path: Path, seed: int) -> None:

@@ -79,6 +79,7 @@ def test_a_type_that_a_method_imports_is_written_out() -> None:
     assert "| one of lora, adapter, prefix," in methods.page("lae", REPOSITORY)
 
 
+@pytest.mark.slow
 def test_all_methods_stand_in_the_index() -> None:
     index = method_index.page()
     assert [name for name in methods.names() if index.count(f"[`{name}`]({name}.md)") != 2] == []

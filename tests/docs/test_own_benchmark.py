@@ -46,6 +46,7 @@ def test_it_can_be_planned_as_it_stands(
     assert f"{number} runs, 0 done, {number} to do" in said.out
 
 
+@pytest.mark.slow
 def test_all_its_methods_run_on_few_images(folder: Path, shown: str, tmp_path: Path) -> None:
     """On the bundled backbone, for two tasks of one seed; everything else is as it stands."""
     content: dict[str, Any] = yaml.safe_load(shown)

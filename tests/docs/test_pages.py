@@ -81,6 +81,7 @@ def test_no_result_is_typed_by_hand(path: Path) -> None:
     assert re.findall(r"\d ± \d|\d\d\.\d %", path.read_text(encoding="utf-8")) == []
 
 
+@pytest.mark.slow
 def test_every_page_of_the_navigation_is_there_and_every_page_is_in_it() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     named = {*re.findall(r"[\w/-]+\.md$", text, re.MULTILINE)}

@@ -32,7 +32,7 @@ def test_methods_are_measured_as_the_quickstart_has_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [one if one == "l2p" else pytest.param(one, marks=pytest.mark.slow) for one in methods.names()]
+    "name", [one if one == "l2p" else pytest.param(one, marks=pytest.mark.nightly) for one in methods.names()]
 )
 def test_passes_are_as_measured_now(name: str) -> None:
     assert measured(name) == passes.read()[name]

@@ -103,6 +103,7 @@ def called(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]]
     return run
 
 
+@pytest.mark.slow
 @fuzzed(0.25)
 @given(words=command_lines())
 @example(["show", "/"])

@@ -103,6 +103,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @fuzzed(0.15)
 @given(changes=CHANGES)
 def test_folders_with_something_changed(changed: Callable[[Changes], list[str]], changes: Changes) -> None:

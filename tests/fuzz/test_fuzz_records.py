@@ -71,6 +71,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], list[str
     return run
 
 
+@pytest.mark.slow
 @fuzzed(0.12)
 @given(content=edited())
 def test_records_with_something_changed(read: Callable[[bytes], list[str]], content: dict[str, Any]) -> None:

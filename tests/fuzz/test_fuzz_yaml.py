@@ -115,6 +115,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]
     return plan
 
 
+@pytest.mark.slow
 @fuzzed(0.2)
 @given(made=changed())
 def test_sound_benchmarks_with_something_changed(

@@ -19,6 +19,7 @@ def is_compiled(module: nn.Module) -> bool:
     return module._compiled_call_impl is not None
 
 
+@pytest.mark.slow
 def test_blocks_are_compiled_and_names_stay() -> None:
     model = nn.Sequential()
     model.stem, model.blocks = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
@@ -69,7 +70,7 @@ def test_a_run_that_asks_for_it_is_compiled(
     assert marked == list(stream.learner.backbone.model.blocks)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("precision", ["32", "bf16"])
 def test_a_compiled_stream_learns_the_same(make_stream: Callable[..., Stream], precision: str) -> None:
     plain, compiled = (make_stream(Finetune(), compile=wanted, precision=precision) for wanted in (False, True))

@@ -171,6 +171,7 @@ def another_function(backbone: Backbone) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "altered",
     [hooked, method_as_hook, own_class, other_forward, compiled, hidden, global_hook, patched, patched_within, wrapped,

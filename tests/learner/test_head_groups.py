@@ -75,6 +75,7 @@ class Aligns(Plugin):
                 value.add_(0.1)
 
 
+@pytest.mark.slow
 def test_weight_decay_leaves_frozen_groups_alone_also_after_an_interruption(make_stream: Any, tmp_path: Path) -> None:
     training = {"optimizer": {"name": "sgd", "lr": 0.05, "weight_decay": 0.1}, "loss": "local"}
     heads = []

@@ -45,9 +45,10 @@ def learned(make_stream: MakeStream, plugin: Plugin, **training: Any) -> tuple[A
 REST = ("finetune", "pet", "lwf", "agem")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["replay", "der", "coda_prompt", *(pytest.param(name, marks=pytest.mark.slow) for name in REST)],
+    ["replay", "der", "coda_prompt", *(pytest.param(name, marks=pytest.mark.nightly) for name in REST)],
 )
 def test_counts_are_those_of_the_whole_batch(make_stream: MakeStream, name: str) -> None:
     """Eight samples in three parts. Losses agree to 1e-3 of their size: sums are rounded in another order."""
@@ -58,6 +59,7 @@ def test_counts_are_those_of_the_whole_batch(make_stream: MakeStream, name: str)
     assert parts[2] == pytest.approx(whole[2], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_loss_that_compares_samples_is_the_same(make_stream: MakeStream) -> None:
     whole, parts = (learned(make_stream, Contrast(), accumulate=number) for number in (1, 4))
     assert parts[0] == whole[0]

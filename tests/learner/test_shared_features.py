@@ -93,6 +93,7 @@ def _ask(root: str, backbone: Backbone, table: Any, rows: Any, together: Any, an
     answers.put((store.taken.images, found.numpy().tobytes()))
 
 
+@pytest.mark.slow
 def test_processes_that_ask_at_once_compute_each_block_once(
     backbone: Backbone, scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,8 @@ def make_clip(scenario: Scenario) -> MakeClip:
     return make
 
 
-@pytest.mark.parametrize("tune", ["both", *(pytest.param(one, marks=pytest.mark.slow) for one in ("image", "text"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("tune", ["both", *(pytest.param(one, marks=pytest.mark.nightly) for one in ("image", "text"))])
 def test_the_chosen_tower_is_trained_and_learns(make_clip: MakeClip, scenario: Scenario, tune: str) -> None:
     stream = make_clip(Finetune(), tune=tune, epochs=20, loss="local", optimizer=OptimizerSpec(lr=3e-4))
     clip = stream.learner.backbone.clip

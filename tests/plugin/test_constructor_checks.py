@@ -78,6 +78,7 @@ def test_no_plugin_refuses_its_own_defaults() -> None:
             assert resolve_arguments(name, info.source, {}) is not None
 
 
+@pytest.mark.slow
 def test_no_library_is_imported_for_it() -> None:
     code = (
         "import sys; from clsuite.cli.main import main\n"

@@ -15,6 +15,7 @@ for name, seconds in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_only_the_plugin_that_takes_too_long_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_check, "SCRIPT", SLOW)
     monkeypatch.setattr(import_check, "PATIENCE", 2)

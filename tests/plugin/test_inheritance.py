@@ -234,6 +234,7 @@ COMPUTED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_the_source_does_not_tell_the_imported_class_does_and_it_is_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(BROKEN))
 def test_a_broken_plugin_is_shown_as_broken_and_harms_nobody(offer: Offer, kind: str) -> None:
     target, modules, reason = BROKEN[kind]

@@ -97,6 +97,7 @@ def test_of_what_a_file_imports_beside_it_the_source_runs_and_no_compiled_file(h
     assert not (here / "RAN").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["nicepkg.mod:X", "nicepkg:X", "antigravity:X", "antigravity.x:Y", "this:X", "os:X"])
 def test_a_package_that_is_not_installed_is_not_looked_for(target: str, here: Path) -> None:
     (here / "nicepkg").mkdir()
@@ -109,6 +110,7 @@ def test_a_package_that_is_not_installed_is_not_looked_for(target: str, here: Pa
     assert not (here / "RAN").exists()
 
 
+@pytest.mark.slow
 def test_what_only_claims_here_to_be_installed_is_not(here: Path) -> None:
     (here / "nicepkg").mkdir()
     (here / "nicepkg" / "__init__.py").write_text(MARKS + PLUGIN.replace("Mine(", "X("))
@@ -130,6 +132,7 @@ def claim(folder: Path, module: str) -> None:
     (info / "entry_points.txt").write_text(f"[clsuite.plugins]\nnice = {module}:Mine\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["the current folder", "the folder of a script", "a relative PYTHONPATH"])
 def test_what_lies_where_people_work_is_not_installed(place: str, tmp_path: Path) -> None:
     here, away = tmp_path / "here", tmp_path / "away"
@@ -160,11 +163,13 @@ def test_what_lies_where_people_work_is_not_installed(place: str, tmp_path: Path
     assert not list(tmp_path.rglob("RAN"))
 
 
+@pytest.mark.slow
 def test_a_program_is_no_module(here: Path) -> None:
     with pytest.raises(UserError, match=r"the installed 'timm' has no module 'timm\.__main__'"):
         refuse_not_installed("timm.__main__:Mine")
 
 
+@pytest.mark.slow
 def test_what_hides_an_installed_package_is_told(here: Path) -> None:
     (here / "timm").mkdir()
     (here / "timm" / "__init__.py").write_text(MARKS)
@@ -174,6 +179,7 @@ def test_what_hides_an_installed_package_is_told(here: Path) -> None:
     assert not (here / "RAN").exists()
 
 
+@pytest.mark.slow
 def test_a_class_of_an_installed_package_is_found_without_importing_it(tmp_path: Path) -> None:
     site = tmp_path / "site"
     (site / "nicepkg" / "inner").mkdir(parents=True)
@@ -196,6 +202,7 @@ def test_a_class_of_an_installed_package_is_found_without_importing_it(tmp_path:
     assert done.stdout == "nicepkg 1.0 64 False\n"
 
 
+@pytest.mark.slow
 def test_a_registered_plugin_and_an_unknown_one() -> None:
     (found,) = recorded_plugins("replay", [])
     assert found.target == "clsuite_plugins.replay:Replay"

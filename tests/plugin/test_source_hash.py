@@ -193,6 +193,7 @@ def test_the_name_of_the_file_does_not_count_and_its_folder_neither(place: Path)
     assert find_plugin("./mine.py")[1].sha256 == find_plugin("./deep/other.py")[1].sha256
 
 
+@pytest.mark.slow
 def test_installed_distributions_count_by_name_and_version(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not by content: what a package manager has put somewhere is named by its version."""
     packages = place / "lib/site-packages"
@@ -260,6 +261,7 @@ def test_a_source_is_that_of_now(place: Path) -> None:
     assert source_now(info) == ""
 
 
+@pytest.mark.slow
 def test_all_sources_are_hashed_without_torch() -> None:
     script = (
         "import sys; from clsuite.plugin.catalog import catalog; made = {i.source.sha256 for i in catalog().values()};"

@@ -143,6 +143,7 @@ def test_what_earlier_tasks_kept_stays_and_new_means_are_of_the_adapted_network(
     assert torch.equal(second[:4], third[:4])
 
 
+@pytest.mark.slow
 def test_queries_of_prompts_are_of_the_adapted_network(make_stream: Any, scenario: Any) -> None:
     pool = L2P(size=2, pool=4, top_k=2)
     stream = make_stream(ACL(lr=1e-2, epochs=2, optimizer="adam"), pool)

@@ -84,6 +84,7 @@ def test_the_shared_lora_is_trained_in_every_task_and_its_rows_never(make_stream
     assert all(torch.equal(value, body[name]) for name, value in copy_of(stream.learner.backbone).items())
 
 
+@pytest.mark.slow
 def test_a_class_s_score_is_its_cosine_under_the_lora_of_its_task(make_stream: Any, scenario: Scenario) -> None:
     method = CLLoRA(rank=4)
     stream = make_stream(method, **SGD)
@@ -121,6 +122,7 @@ def test_without_anything_shared_old_answers_do_not_change(make_stream: Any) -> 
     torch.testing.assert_close(look.answers[2][:, :2], look.answers[0], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_distillation_is_a_step_of_its_own(make_stream: Any) -> None:
     """Batches pass backwards twice from the second task on; without it once."""
     counted = []
@@ -188,6 +190,7 @@ def test_it_trains_as_many_parameters_as_the_authors(scenario: Scenario) -> None
     assert sum(value.numel() for value in learner.parameters() if value.requires_grad) == 221_202
 
 
+@pytest.mark.slow
 def test_what_is_stored_leaves_out_the_copy_of_the_shared_lora(make_stream: Any) -> None:
     method = CLLoRA(rank=4)
     make_stream(method, **SGD).run()

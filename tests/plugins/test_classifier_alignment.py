@@ -94,6 +94,7 @@ def test_beside_a_slow_learner_it_is_slca(make_stream: Any) -> None:
     assert all(same(first, second))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     [
@@ -128,6 +129,7 @@ def test_it_uses_as_many_batches_as_there_are_old_classes(make_stream: Any, monk
     assert taken == [2, 4, None, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("next_task", ["unaligned", "aligned"])
 def test_it_survives_an_interruption_beside_other_methods(make_stream: Any, tmp_path: Path, next_task: Any) -> None:
     def make(checkpoint: Path | None = None) -> Any:

@@ -113,7 +113,7 @@ QUICK = {
     "zero_shot": ("lora", "s_prompts"),
 }
 RUNS = [
-    pytest.param(name, head, marks=() if name in QUICK[head] else pytest.mark.slow)
+    pytest.param(name, head, marks=() if name in QUICK[head] else pytest.mark.nightly)
     for head in QUICK
     for name in sorted(METHODS)
     if head == "linear" or name not in LINEAR
@@ -137,6 +137,7 @@ def test_methods_for_vits_run_and_resume_on_the_image_tower(
     assert_resumes_as(whole, lambda **more: make_clip(*METHODS[name](), head=head, **more), tmp_path)
 
 
+@pytest.mark.slow
 def test_lora_learns_digits_on_the_image_tower(make_clip: MakeClip) -> None:
     stream = make_clip(Pet("lora", size=8, targets="q+k+v+proj+fc1+fc2"), epochs=20, optimizer=OptimizerSpec(lr=3e-3))
     stream.run()
@@ -205,6 +206,7 @@ def test_saft_with_sgd_and_momentum_leaves_the_rest_alone(make_clip: MakeClip) -
     assert torch.equal(stream.learner.backbone.clip.logit_scale, start["clip.logit_scale"])
 
 
+@pytest.mark.slow
 def test_saft_resumes_bit_identically_on_both_towers(make_clip: MakeClip, tmp_path: Path) -> None:
     both: dict[str, Any] = {"head": "zero_shot", "tune": "both"}
     whole = make_clip(SAFT(share=0.01, rescore="task"), **both)

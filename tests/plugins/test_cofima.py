@@ -99,6 +99,7 @@ def test_the_merged_backbone_goes_on_and_the_head_as_it_was_trained(make_stream:
                 assert torch.equal(heads[name], value)
 
 
+@pytest.mark.slow
 def test_the_information_is_that_of_batches_and_limited(make_stream: Any, scenario: Scenario) -> None:
     plugin, stream = watched(make_stream, fisher_limit=None)
     limited, _ = watched(make_stream, fisher_limit=1e-6)
@@ -160,6 +161,7 @@ def test_with_all_weight_on_what_was_trained_it_is_slca(make_stream: Any) -> Non
     assert all(torch.equal(value, weights[name]) for name, value in body.items())
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_counted(make_stream: Any) -> None:
     plugin, stream = watched(make_stream)
     whole = sum(4 * value.numel() for value in stream.learner.parameters())

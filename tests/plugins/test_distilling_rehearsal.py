@@ -197,6 +197,7 @@ def test_bic_never_trains_on_what_it_holds_out(make_stream: Any, scenario: Scena
     assert missing == held
 
 
+@pytest.mark.slow
 def test_bic_finds_the_numbers_that_minimize_the_loss() -> None:
     """Against SciPy, where the logits of new classes are too large."""
     random = torch.Generator().manual_seed(0)
@@ -328,6 +329,7 @@ def test_foster_weighs_classes_by_their_effective_number() -> None:
     assert plugin.class_weights(0.0).tolist() == [1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_fosters_classifiers_count_among_what_is_trained_however_it_is_interrupted(
     make_stream: Any, scenario: Scenario, tmp_path: Path
 ) -> None:
@@ -345,6 +347,7 @@ def test_fosters_classifiers_count_among_what_is_trained_however_it_is_interrupt
     assert bits(again) == bits(stream)
 
 
+@pytest.mark.slow
 def test_foster_boosts_and_compresses(make_stream: Any, scenario: Scenario) -> None:
     """The losses of both rounds by hand, and what is trained in each."""
     plugin = FOSTER(capacity=12, compression_epochs=2)

@@ -94,6 +94,7 @@ class Moves(Plugin):
                 value.add_(0.01 * torch.randn(value.shape, generator=generator))
 
 
+@pytest.mark.slow
 def test_the_order_of_the_tasks_does_not_change_the_backbone(make_stream: Any, scenario: Scenario) -> None:
     ends = []
     for order in ((0, 1, 2), (2, 0, 1)):
@@ -145,6 +146,7 @@ def test_relative_costs_do_not_depend_on_the_length_of_features() -> None:
     torch.testing.assert_close(*answers, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_class_scores_as_its_best_row_does(make_stream: Any, scenario: Scenario) -> None:
     stream = start(make_stream, plugin := DUCT(lr=0.01), on=domains(scenario), epochs=3)
     stream.run()

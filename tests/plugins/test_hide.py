@@ -58,6 +58,7 @@ def run(make_stream: Any, **given: Any) -> tuple[Watched, Any]:
     return plugin, stream
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pet", ["prefix", "lora", "adapter"])
 def test_a_module_starts_from_the_last_one_and_older_ones_keep_their_bits(pet: Any, make_stream: Any) -> None:
     plugin, stream = run(make_stream, pet=pet, momentum=0.25)
@@ -71,6 +72,7 @@ def test_a_module_starts_from_the_last_one_and_older_ones_keep_their_bits(pet: A
     assert stream.matrix.counts().of("class_incremental").accuracy[-1].mean() > 0.8
 
 
+@pytest.mark.slow
 def test_without_momentum_a_module_stays_as_it_was_trained(make_stream: Any) -> None:
     plugin, _ = run(make_stream, momentum=0.0)
     assert all(same(trained, kept[-1]) for trained, kept in zip(plugin.trained, plugin.kept, strict=True))
@@ -88,6 +90,7 @@ def test_moving_towards_the_mean_of_two_by_hand() -> None:
         torch.testing.assert_close(values, torch.full_like(values, 0.9 * 10 + 0.1 * 2))
 
 
+@pytest.mark.slow
 def test_each_image_is_answered_with_the_module_of_the_task_that_is_inferred(
     make_stream: Any, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +110,7 @@ def test_each_image_is_answered_with_the_module_of_the_task_that_is_inferred(
         torch.testing.assert_close(answers[place], expected[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_contrast_is_that_of_features_and_centroids_of_older_classes(make_stream: Any, scenario: Scenario) -> None:
     plugin, stream = run(make_stream, contrast=0.5, temperature=2.0)
     learner = stream.learner
@@ -154,6 +158,7 @@ def test_the_head_goes_on_aligned_over_all_seen_classes(make_stream: Any, scenar
     assert not any(torch.equal(one, other) for one, other in zip(trained, ended, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batches", "expected"), [("old", [2, 4]), ("all", [8, 12])])
 def test_the_code_aligns_on_as_many_batches_as_there_were_classes(
     batches: Any, expected: list[int], make_stream: Any, monkeypatch: pytest.MonkeyPatch
@@ -179,6 +184,7 @@ def test_a_prefix_has_as_many_parameters_as_the_authors_say(size: int, number: i
     assert build_pet(model=model, **build).numel == number
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_counted(make_stream: Any) -> None:
     plugin, _ = run(make_stream)
     modules = 3 * 2 * 2 * 5 * 192 * 4
@@ -187,6 +193,7 @@ def test_what_is_kept_is_counted(make_stream: Any) -> None:
     assert plugin.stored_bytes() == {"modules": modules + identity, "statistics": gaussians}
 
 
+@pytest.mark.slow
 def test_what_tells_the_task_counts_the_images_that_it_is_trained_on(make_stream: Any, scenario: Scenario) -> None:
     plugin = HiDe(**SMALL)
     stream = make_stream(plugin, epochs=2)

@@ -43,6 +43,7 @@ class Losses(Plugin):
         self.pairs.append((float(self.icarl.loss(learner, step).detach() + cross), float(binary)))
 
 
+@pytest.mark.slow
 def test_the_loss_is_binary_against_the_old_outputs_and_the_new_labels(make_stream: Any) -> None:
     icarl = ICaRL(capacity=12)
     losses = Losses(icarl)
@@ -125,6 +126,7 @@ def gather_all(learner: Learner, scenario: Any) -> Any:
     return batch.with_images(learner.backbone.normalize(batch.images))
 
 
+@pytest.mark.slow
 def test_it_forgets_less_than_fine_tuning(make_stream: Any) -> None:
     streams = [make_stream(plugin, epochs=2) for plugin in (Finetune(), ICaRL(capacity=18))]
     for stream in streams:

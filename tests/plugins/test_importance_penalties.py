@@ -215,6 +215,7 @@ def test_a_penalty_without_weight_is_fine_tuning_to_the_bit(plugin: Any, make_st
     assert streams[0].learner.plugins[0].stored_bytes() == {"importances": copies * size}
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_between_tasks_ends_the_same(make_stream: Any, tmp_path: Path) -> None:
     def make(**more: Any) -> Any:
         return make_stream(SI(penalty=1e3), RWalk(penalty=1e3, interval=2), **more)

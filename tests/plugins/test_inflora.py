@@ -215,6 +215,7 @@ def test_the_branch_goes_into_the_weights(make_stream: Any) -> None:
     assert [int(torch.linalg.matrix_rank(part.detach(), tol=1e-5)) for part in moved[1:]] == [6, 6]  # of two tasks
 
 
+@pytest.mark.slow
 def test_it_forgets_less_than_one_lora(make_stream: Any) -> None:
     training = {"loss": "local", "epochs": 5, "batch_size": 4, "optimizer": OptimizerSpec(name="adam", lr=0.003)}
     finals = []

@@ -72,6 +72,7 @@ class Look(Plugin):
         return answer
 
 
+@pytest.mark.slow
 def test_a_task_changes_weights_outside_of_the_spaces_alone(make_stream: Any, scenario: Scenario) -> None:
     method = KeepLoRA(rank=4, weight_energy=0.5, input_energy=0.9)
     look = Look(method)
@@ -100,7 +101,7 @@ def test_spaces_of_the_weights_are_of_inputs_or_as_in_the_code(make_stream: Any,
     assert found[1][1] >= total / 2 > found[1][0]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_interrupted_and_resumed_it_ends_in_the_same_bits(make_stream: Any, scenario: Scenario, tmp_path: Path) -> None:
     given = {"on": scenario.first(2), "loss": "local"}
     alone = make_stream(KeepLoRA(rank=2), **given)

@@ -210,6 +210,7 @@ def domains(scenario: Scenario) -> Scenario:
     return Scenario("domain_incremental", table, labels, scenario.classes[:2], tasks)
 
 
+@pytest.mark.slow
 def test_each_session_answers_with_its_own_classifier(make_stream: Any, scenario: Scenario) -> None:
     accuracy = {}
     for classifier in ("own", "shared"):

@@ -76,6 +76,7 @@ def test_rates_are_those_of_damage_among_the_rehearsed(bins: Any, make_stream: A
     assert [task.gradient_samples for task in stream.tasks][1] == len(scenario.tasks[1].train) + 6 * steps[1]
 
 
+@pytest.mark.slow
 def test_one_pass_of_the_prior_model_per_task_and_no_other(make_stream: Any, scenario: Scenario) -> None:
     passes = {}
     for name, plugin in {"finetune": Finetune(), "mix_cd": MixCD(batch_size=4)}.items():
@@ -100,6 +101,7 @@ def learned(plugin: MixCD, sizes: list[int], hits: list[float], draws: list[floa
     return plugin
 
 
+@pytest.mark.slow
 def test_samples_are_drawn_by_the_rate_of_their_bin_with_a_floor() -> None:
     plugin = learned(MixCD(floor=0.2), [10, 30, 0, 60], [3.0, 0.0, 0.0, 1.0], [3.0, 9.0, 0.0, 8.0])
     rates = np.array([3.2 / 4, 0.2 / 10, 0, 1.2 / 9])

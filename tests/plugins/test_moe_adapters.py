@@ -77,6 +77,7 @@ def test_it_begins_as_the_zero_shot_model_and_strangers_stay_with_it(make_clip: 
         torch.testing.assert_close(plugin.predict(learner, batch), expected, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_the_most_used_experts_are_frozen_and_images_are_routed_one_by_one(
     make_clip: MakeStream, scenario: Scenario, tmp_path: Path
 ) -> None:
@@ -139,6 +140,7 @@ def test_what_it_cannot_do_is_refused(make_clip: MakeStream, scenario: Scenario)
         MoEAdapters(experts=1)
 
 
+@pytest.mark.slow
 def test_images_that_were_not_trained_on_are_no_strangers() -> None:
     """A hundred features are learned by heart, so that the usual error is that on the held-out part."""
     generator = torch.Generator().manual_seed(0)

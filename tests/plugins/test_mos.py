@@ -102,6 +102,7 @@ def test_the_codes_passes_end_in_the_mean_of_the_earlier_adapters(make_stream: A
     assert plugin.stored_bytes()["modules"] == (3 + 1) * plugin.adapters.bytes
 
 
+@pytest.mark.slow
 def test_the_codes_mean_survives_an_interruption(make_stream: Any, tmp_path: Path) -> None:
     whole = make_stream(MOS(**SMALL, merge="code"), **TRAINING)
     whole.run()
@@ -122,6 +123,7 @@ def test_the_codes_mean_survives_an_interruption(make_stream: Any, tmp_path: Pat
     assert all(torch.equal(value, theirs[name]) for name, value in again.learner.state_dict().items())
 
 
+@pytest.mark.slow
 def test_without_merging_and_contrast_it_trains_one_adapter_through_all_tasks(make_stream: Any) -> None:
     plugin, pet = Watched(alpha=0.0, contrast=0.0), Pet("adaptformer", size=4)
     merged, plain = make_stream(plugin, **TRAINING), make_stream(pet, **TRAINING)
@@ -223,6 +225,7 @@ def test_an_image_is_answered_alone_as_among_others(learned: tuple[Watched, Any]
     np.testing.assert_array_equal(np.concatenate(apart), stream.matrix.class_incremental[-1])
 
 
+@pytest.mark.slow
 def test_behind_acl_features_are_of_the_adapted_network(make_stream: Any, scenario: Scenario) -> None:
     stream = make_stream(ACL(lr=0.05), MOS(**SMALL), **TRAINING)
     stream.run()

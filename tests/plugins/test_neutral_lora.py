@@ -23,6 +23,7 @@ RELATIVES: dict[str, list[Plugin]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after_task", RELATIVES)
 def test_neutral_arguments_are_pet_to_the_bit(after_task: Any, make_stream: Any, scenario: Scenario) -> None:
     """Also where the relative has parameters beside those of a LoRA: routers, switches."""

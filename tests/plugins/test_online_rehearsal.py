@@ -305,6 +305,7 @@ def test_gss_fills_its_buffer_and_rehearses(make_stream: Any, scenario: Scenario
     assert torch.equal(plugin.buffer.labels, stream.learner.labels_of(plugin.buffer.indices.numpy()))
 
 
+@pytest.mark.slow
 def test_er_ace_refuses_tasks_of_one_class_whose_samples_are_offered_at_the_end(
     make_stream: Any, scenario: Scenario
 ) -> None:

@@ -154,6 +154,7 @@ def test_the_tokens_of_a_block_have_the_prompts_among_them(make_stream: Any, sce
     torch.testing.assert_close(found, tokens.T @ tokens / len(tokens), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_it_ends_in_the_same_bits(make_stream: Any, scenario: Scenario, tmp_path: Path) -> None:
     def method() -> list[Plugin]:
         return [small("dual_prompt"), PGP(pretrained="first_task")]

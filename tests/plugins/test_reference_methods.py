@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 from torch.nn import functional as F
@@ -153,6 +154,7 @@ def test_lwf_has_nothing_to_distil_in_a_batch_without_the_tasks_own_samples(
     make_stream(LwF(), OldRows()).run()
 
 
+@pytest.mark.slow
 def test_warm_up_passes_are_counted(make_stream: Any, scenario: Scenario) -> None:
     streams = [make_stream(LwF(warmup_epochs=epochs)) for epochs in (0, 3)]
     for stream in streams:
@@ -232,6 +234,7 @@ def test_ewc_fisher_is_of_the_likelihood_that_is_trained(make_stream: Any, scena
     assert found["global"]["head.groups.0.weight"].sum() > 0
 
 
+@pytest.mark.slow
 def test_ewc_running_fisher_decays(make_stream: Any, scenario: Scenario) -> None:
     fishers = {}
     for gamma in (0.0, 1.0):
@@ -266,6 +269,7 @@ def test_ewc_asks_nothing_where_none_of_what_it_knows_is_trained(make_stream: An
     assert len(stream.tasks) == 3
 
 
+@pytest.mark.slow
 def test_ewc_holds_parameters_near_the_anchor(make_stream: Any) -> None:
     moved = {}
     for penalty in (0.0, 1e9):

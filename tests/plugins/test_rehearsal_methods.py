@@ -54,6 +54,7 @@ def weights(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in learner.named_parameters()}
 
 
+@pytest.mark.slow
 def test_der_stores_the_logits_of_the_moment(make_stream: Any) -> None:
     plugin = DER(capacity=30, offer="first_epoch")
     seen: dict[int, torch.Tensor] = {}
@@ -73,6 +74,7 @@ def test_der_stores_the_logits_of_the_moment(make_stream: Any) -> None:
         torch.testing.assert_close(stored[known], seen[row], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_der_without_weights_is_fine_tuning(make_stream: Any) -> None:
     plain, der = make_stream(Finetune()), make_stream(DER(capacity=30, alpha=0.0, beta=0.0))
     plain.run()
@@ -81,6 +83,7 @@ def test_der_without_weights_is_fine_tuning(make_stream: Any) -> None:
     assert [task.gradient_samples for task in der.tasks] == [task.gradient_samples for task in plain.tasks]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("alpha", "beta", "draws"), [(0.0, 0.5, 1), (0.3, 0.0, 1), (0.3, 0.5, 2)])
 def test_der_passes_an_exemplar_for_each_weight_that_is_not_zero(
     alpha: float, beta: float, draws: int, make_stream: Any
@@ -92,6 +95,7 @@ def test_der_passes_an_exemplar_for_each_weight_that_is_not_zero(
     assert more[1:] == [3 * draws * task.steps for task in der.tasks[1:]]
 
 
+@pytest.mark.slow
 def test_der_matches_all_classes_of_the_stream_and_divides_by_them(make_stream: Any, scenario: Scenario) -> None:
     """As the authors' code: the mean over batch and all classes, those that have not come yet too."""
     plugin = DER(capacity=30, alpha=0.7, beta=0.0)
@@ -139,6 +143,7 @@ def test_der_of_a_growing_head_divides_by_all_classes_too(make_stream: Any, scen
     torch.testing.assert_close(term.detach(), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_der_offers_every_sample_of_every_epoch(make_stream: Any) -> None:
     offered: dict[str, int] = {}
     for offer in ("every_epoch", "first_epoch"):
@@ -179,6 +184,7 @@ class Extra(Plugin):
         return batch.extended(learner.images_of(rows.numpy()), learner.labels_of(rows.numpy()), rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("name", ["replay", "mix_cd", "icarl"])
 def test_as_many_as_the_batch_has_are_as_many_as_are_its_own(name: str, first: bool, make_stream: Any) -> None:
@@ -218,6 +224,7 @@ def test_exemplars_among_the_images_of_a_task_are_not_offered_as_new(
         assert set.union(*(rows for index, rows in offered if index == task.index)) == set(task.train.tolist())
 
 
+@pytest.mark.slow
 def test_der_draws_a_full_batch_beside_a_small_last_one(make_stream: Any) -> None:
     plugin = DER(capacity=60)
     drawn: list[tuple[int, int]] = []
@@ -238,6 +245,7 @@ def test_der_draws_a_full_batch_beside_a_small_last_one(make_stream: Any) -> Non
     assert any(len(task.train) % size for task in stream.scenario.tasks[1:])
 
 
+@pytest.mark.slow
 def test_der_draws_no_more_for_what_other_plugins_add(make_stream: Any) -> None:
     alone, beside = make_stream(DER(capacity=60)), make_stream(Extra(), DER(capacity=60))
     alone.run()
@@ -246,6 +254,7 @@ def test_der_draws_no_more_for_what_other_plugins_add(make_stream: Any) -> None:
         assert other.gradient_samples - one.gradient_samples == 17 * one.steps
 
 
+@pytest.mark.slow
 def test_der_forgets_less_than_fine_tuning(make_stream: Any) -> None:
     plain, der = make_stream(Finetune(), epochs=2), make_stream(DER(capacity=40), epochs=2)
     plain.run()
@@ -254,6 +263,7 @@ def test_der_forgets_less_than_fine_tuning(make_stream: Any) -> None:
     assert first[1] > first[0] + 0.2
 
 
+@pytest.mark.slow
 def test_agem_never_leaves_a_gradient_against_the_exemplars(make_stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     overlaps: list[tuple[float, float]] = []
     plugin = AGEM(capacity=30, batch_size=20)
@@ -290,6 +300,7 @@ def test_joint_wants_classes_of_all_tasks_to_compete(make_stream: Any) -> None:
         make_stream(Joint(), loss="local").run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plugin", [GDumb(capacity=24), Joint()])
 def test_who_starts_again_starts_without_the_optimizers_state(plugin: Plugin, make_stream: Any) -> None:
     counts: list[set[float]] = []
@@ -304,6 +315,7 @@ def test_who_starts_again_starts_without_the_optimizers_state(plugin: Plugin, ma
     assert counts == [set()] * 3
 
 
+@pytest.mark.slow
 def test_gdumb_passes_over_its_exemplars_often_where_the_stream_passes_once(
     make_stream: Any, scenario: Scenario
 ) -> None:
@@ -324,6 +336,7 @@ def test_gdumb_trains_on_a_balanced_buffer_alone(make_stream: Any, scenario: Sce
     assert np.bincount(scenario.labels[last]).tolist() == [4] * 6
 
 
+@pytest.mark.slow
 def test_fpf_moves_the_chosen_modules_alone_and_takes_them_back(make_stream: Any) -> None:
     before, after = Watch(weights), Watch(weights)
     stream = make_stream(Replay(capacity=20), before, FPF(steps=5), after)
@@ -338,6 +351,7 @@ def test_fpf_moves_the_chosen_modules_alone_and_takes_them_back(make_stream: Any
     assert all(torch.equal(after.ends[-1][name], kept[name]) for name in kept)
 
 
+@pytest.mark.slow
 def test_fpf_does_not_disturb_the_method(make_stream: Any) -> None:
     alone, beside = Watch(weights), Watch(weights)
     make_stream(Replay(capacity=20), alone).run()
@@ -346,7 +360,7 @@ def test_fpf_does_not_disturb_the_method(make_stream: Any) -> None:
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_fpf_mends_fine_tuning_with_a_buffer_of_its_own(make_stream: Any) -> None:
     plain, fpf = make_stream(Finetune()), make_stream(FPF(capacity=30, steps=60))
     plain.run()
@@ -368,6 +382,7 @@ def test_what_is_frozen_cannot_be_tuned(plugin: Plugin, first: bool, make_stream
         make_stream(*pair).run()
 
 
+@pytest.mark.slow
 def test_fpf_at_the_end_alone_costs_what_the_paper_spends(make_stream: Any) -> None:
     plain = make_stream()
     plain.run()
@@ -401,6 +416,7 @@ def test_an_unknown_kind_of_module_is_named(make_stream: Any) -> None:
         make_stream(FPF(modules="norms+head")).run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 3])
 def test_kfpf_fine_tunes_k_times_and_costs_less_than_replay(times: int, make_stream: Any) -> None:
     plain, kfpf = make_stream(Finetune()), make_stream(KFPF(capacity=20, per_task=times, steps=2, batch_size=5))
@@ -411,7 +427,7 @@ def test_kfpf_fine_tunes_k_times_and_costs_less_than_replay(times: int, make_str
         assert other.steps == one.steps
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_kfpf_mends_fine_tuning(make_stream: Any) -> None:
     plain, kfpf = make_stream(Finetune()), make_stream(KFPF(capacity=30, steps=60))
     plain.run()

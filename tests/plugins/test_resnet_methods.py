@@ -84,7 +84,7 @@ METHODS: dict[str, Callable[[], tuple[Plugin, ...]]] = {
 
 
 QUICK = ("finetune", "gdumb", "joint", "linear_probe", "lwf", "ncm", "replay+fpf", "saft")
-NAMES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in sorted(METHODS)]
+NAMES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.nightly) for name in sorted(METHODS)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -126,6 +126,7 @@ def test_a_frozen_backbone_keeps_its_statistics(training: dict[str, Any], make_r
         assert torch.equal(value, start[name]), name
 
 
+@pytest.mark.slow
 def test_finetuning_learns_digits(make_resnet: MakeResNet) -> None:
     stream = make_resnet(Finetune(), epochs=12, loss="local", optimizer=OptimizerSpec(lr=3e-4, head_lr=3e-3))
     stream.run()

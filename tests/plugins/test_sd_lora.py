@@ -83,6 +83,7 @@ def test_later_tasks_may_have_smaller_ranks(make_stream: Any) -> None:
     assert [len(down) for down in method.module.directions[0].downs] == [4, 3, 1]
 
 
+@pytest.mark.slow
 def test_a_direction_that_others_can_stand_for_is_dropped_and_stays_so_over_an_interruption(
     make_stream: Any, tmp_path: Path
 ) -> None:

@@ -62,6 +62,7 @@ def test_where_nothing_is_new_only_the_head_is_trained(make_stream: Any) -> None
     ]
 
 
+@pytest.mark.slow
 def test_where_all_is_new_each_block_grows_once_a_task_and_nothing_older_moves(make_stream: Any) -> None:
     plugin = Watched(threshold=0.0, expandable="0-1")
     stream = make_stream(plugin, **TRAINING)
@@ -82,6 +83,7 @@ def test_where_all_is_new_each_block_grows_once_a_task_and_nothing_older_moves(m
     assert [task.gradient_samples for task in stream.tasks] == expected
 
 
+@pytest.mark.slow
 def test_a_task_that_comes_again_is_not_new(make_stream: Any, scenario: Scenario) -> None:
     """Other classes are further off in deviations than the same images, so that one threshold parts them."""
     scores = {}
@@ -182,6 +184,7 @@ def test_an_expansion_has_the_papers_parameters() -> None:
     assert len(adapters.parts) == 12
 
 
+@pytest.mark.slow
 def test_it_goes_on_with_what_was_added_after_an_interruption(
     make_stream: Any, tmp_path: Path, scenario: Scenario
 ) -> None:

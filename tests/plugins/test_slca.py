@@ -116,6 +116,7 @@ class Unaligned(SLCA):
         pass
 
 
+@pytest.mark.slow
 def test_alignment_is_what_makes_old_and_new_classes_comparable(make_stream: Any) -> None:
     training = {"epochs": 3, "loss": "local", "optimizer": OptimizerSpec(name="sgd")}
     streams = [make_stream(plugin, **training) for plugin in (Unaligned(), SLCA(samples=64))]
@@ -152,7 +153,7 @@ def test_bad_arguments_are_refused() -> None:
         SLCA(weight_decay=-1.0)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_named_bare_on_the_quickstart_it_is_slca(tmp_path: Path) -> None:
     """One epoch of the benchmark, whose AdamW and global loss give 37.6 %."""
     result = clsuite.run("quickstart", [SLCA], name="bare", out=tmp_path, progress=False)

@@ -137,6 +137,7 @@ def test_all_slots_are_dense_training_to_the_bit(make_stream: Any, scenario: Sce
     assert all(torch.equal(one, other) for one, other in zip(ours, plain, strict=True))
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_it_ends_in_the_same_bits(make_stream: Any, scenario: Scenario, tmp_path: Path) -> None:
     def method() -> list[Plugin]:
         return [SparseMemory(slots=10, **SMALL)]

@@ -131,6 +131,7 @@ def test_the_adapter_has_the_papers_parameters() -> None:
     assert sum(value.numel() for value in built.parameters()) == 1_189_632
 
 
+@pytest.mark.slow
 def test_alignment_is_what_makes_old_and_new_classes_comparable(
     make_stream: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,9 +87,10 @@ def one_class_a_task(seed: int, train_per_class: int | None = None) -> Scenario:
     return build_scenario(table, ScenarioSpec(tasks=10), seed=seed, train_per_class=train_per_class)
 
 
-SEEDS = [2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 1))]
+SEEDS = [2, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in (0, 1))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_ranpac_with_3000_projections_and_one_class_a_task_does_not_collapse(seed: int, make_stream: Any) -> None:
     stream = make_stream(RanPAC(projection=3000), on=one_class_a_task(seed))

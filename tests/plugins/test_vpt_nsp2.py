@@ -184,6 +184,7 @@ def test_classes_that_come_back_are_trained_again(make_stream: Any, scenario: Sc
     assert trained == [[True], [True, True], [True, False]]
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_it_ends_in_the_same_bits(make_stream: Any, scenario: Scenario, tmp_path: Path) -> None:
     given = {"on": scenario.first(2), **ADAM}
     alone = make_stream(VPTNSP2(), **given)

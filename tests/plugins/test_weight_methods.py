@@ -25,6 +25,7 @@ def body(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in learner.backbone.named_parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rescore", ["once", "task"])
 def test_saft_moves_exactly_the_chosen_share(rescore: Any, make_stream: Any, scenario: Any) -> None:
     plugin = SAFT(share=0.01, rescore=rescore, head_epochs=1)
@@ -135,6 +136,7 @@ def test_blocks_that_do_not_divide_are_refused(make_stream: Any) -> None:
         make_stream(BlockExpansion(3)).run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("anchor", ["previous", "pretrained"])
 def test_wise_ft_at_its_ends(anchor: Any, make_stream: Any) -> None:
     plain, whole, none = (make_stream(p) for p in (Finetune(), WiSEFT(1.0, anchor), WiSEFT(0.0, anchor)))
@@ -228,6 +230,7 @@ def whole(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in learner.named_parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", [AfterEachStep, lambda: SAFT(share=0.01, head_epochs=1)], ids=["any", "saft"])
 def test_the_slow_copy_does_not_depend_on_the_order_of_plugins(other: Any, make_stream: Any, scenario: Any) -> None:
     decaying = OptimizerSpec(lr=1e-3, weight_decay=0.1)

@@ -112,6 +112,7 @@ def test_the_mean_counts_the_start_and_the_teacher_keeps_its_bits(make_clip: Mak
     assert torch.equal(after[2]["logit_scale"], start["logit_scale"])
 
 
+@pytest.mark.slow
 def test_an_infinite_constraint_leaves_the_zero_shot_model(make_clip: MakeStream, scenario: Scenario) -> None:
     free, held = (
         make_clip(ZSCL(l2=l2), optimizer=OptimizerSpec(name="sgd", lr=1e-3 / max(l2, 1.0), momentum=0.0))
@@ -136,6 +137,7 @@ def images(scenario: Scenario, rows: Any) -> torch.Tensor:
     return torch.from_numpy(scenario.table.images[rows])
 
 
+@pytest.mark.slow
 def test_without_its_terms_it_is_finetuning(make_clip: MakeStream) -> None:
     """And LwF's variant, whose teacher is the model itself, differs from it."""
     sgd = OptimizerSpec(name="sgd", lr=1e-2, momentum=0.0)
@@ -153,6 +155,7 @@ def test_without_its_terms_it_is_finetuning(make_clip: MakeStream) -> None:
     assert any((lwf[name] - value).abs().max() > 1e-5 for name, value in plainly.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("texts", ["random", "classes"])
 def test_resumes_bit_identically(
     texts: str, make_clip: MakeStream, tmp_path: Path, image_tree: Callable[..., Path]

@@ -60,6 +60,7 @@ def test_weights_without_that_classifier_are_refused(backbone: ClipBackbone, giv
         ClassifierRows(backbone, given, ClassifierSpec(), set())
 
 
+@pytest.mark.slow
 def test_a_recipe_with_a_classifier(root: Path) -> None:
     spec = recipe(epochs=2, classifier={"batch_size": 8, "weight": 2.0})
     card = pretrain_clip(spec, root, root / "out", quiet)

@@ -24,6 +24,7 @@ from clsuite.pretrain.named_images import hold_out, read_named_images
 from clsuite.pretrain.spec import PretrainSpec
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lock", [True, False])
 def test_a_recipe_end_to_end(root: Path, lock: bool) -> None:
     spec = recipe(lock=lock, epochs=12 if lock else 6, lr=1e-3 if lock else 1e-4)
@@ -104,7 +105,7 @@ def test_the_kind_decides_how_a_recipe_is_read(tmp_path: Path) -> None:
         read_recipe(path)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_real_image_tower_learns_names(real_data: Path, tmp_path: Path) -> None:
     """LiT on 12 real classes with the ImageNet tower: held-out images are named far above chance."""
     (tmp_path / "few").mkdir()

@@ -105,6 +105,7 @@ def test_index_and_queries_never_meet() -> None:
         split_index_queries(labels, 10, 1, "x")
 
 
+@pytest.mark.slow
 def test_probes_change_nothing_in_training_and_a_frozen_backbone_loses_nothing(
     make_stream: Any, probe_set: Any
 ) -> None:
@@ -126,6 +127,7 @@ def test_probes_change_nothing_in_training_and_a_frozen_backbone_loses_nothing(
     assert len(set(kept.correct)) == 1
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_computes_probe_features_once(make_stream: Any, probe_set: Any) -> None:
     seen: list[int] = []
     counts = []
@@ -152,6 +154,7 @@ def test_features_are_read_again_after_a_backbone_was_trained_and_frozen(make_st
     assert not torch.equal(before, probe._features._kept)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_calibration_is_torchmetrics_on_the_streams_own_answers(make_stream: Any) -> None:
     stream = make_stream(Finetune())
     stream.probes = ProbeRecorder(make_probes([CalibrationProbe(bins=15)], context(None)))
@@ -163,6 +166,7 @@ def test_calibration_is_torchmetrics_on_the_streams_own_answers(make_stream: Any
     assert stream.probes.entries()[0].values[-1] == pytest.approx(float(expected), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_left_out_domains_are_those_that_no_task_trains_on(make_stream: Any, scenario: Any) -> None:
     table = dataclasses.replace(
         scenario.table, domains=np.arange(len(scenario.table)) % 3, domain_names=("one", "two", "three")
@@ -184,6 +188,7 @@ def test_nothing_left_out_is_said(make_stream: Any) -> None:
         stream.run()
 
 
+@pytest.mark.slow
 def test_probes_survive_an_interruption(make_stream: Any, probe_set: Any, tmp_path: Path) -> None:
     spec = KnnProbe(path=probe_set(images=8), index=5, queries=3, k=3)
 
@@ -266,8 +271,9 @@ def half_probe(real_data: Path, tmp_path: Path) -> str:
     return str(half)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("plugin", "size", "measured"), [(NCM, 64, None), pytest.param(Finetune, 128, 0.604, marks=pytest.mark.slow)]
+    ("plugin", "size", "measured"), [(NCM, 64, None), pytest.param(Finetune, 128, 0.604, marks=pytest.mark.nightly)]
 )
 def test_the_original_head_before_and_after(
     plugin: Any, size: int, measured: float | None, real_data: Path, half_probe: str, image_tree: Any

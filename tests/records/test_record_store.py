@@ -357,6 +357,7 @@ def test_predictions_that_unpack_to_too_much_are_not_unpacked(tmp_path: Path) ->
         read_predictions(path, 1_000_000)
 
 
+@pytest.mark.slow
 def test_an_archive_that_lies_about_its_size_fills_no_memory(tmp_path: Path) -> None:
     path, size = tmp_path / "p.npz", 100_000_000
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:

@@ -27,7 +27,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("family", PAIRS)
 def test_the_whole_stream_gives_the_mean_curve_of_a_plain_loop(family: str) -> None:

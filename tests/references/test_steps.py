@@ -320,6 +320,7 @@ QUICK = ("lora", "lae", "lwf", "acl")
 FAMILIES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PAIRS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_suite_takes_the_steps_of_a_plain_loop(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)

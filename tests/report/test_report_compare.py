@@ -278,6 +278,7 @@ def test_a_folder_is_no_file_to_write(runs: Path, capsys: pytest.CaptureFixture[
         assert f"cannot write '{folder}': Is a directory" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_pipe_without_arrows_and_a_record_that_commands_the_terminal(runs: Path, records: list[RunRecord]) -> None:
     evil = of(records, "replay")[0].model_copy(update={"method": "a\x1b[2Jb", "key": "evil"})
     write_record(evil, runs / "evil" / "seed0.json")

@@ -182,6 +182,7 @@ assert "torch" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(records: list[RunRecord], tmp_path: Path) -> None:
     """From the records on disk, with other hash seeds and another locale and time zone, and without torch."""
     for record in records:
@@ -335,6 +336,7 @@ def test_a_report_is_a_csv_curves_and_a_heat_map_per_record(records: list[RunRec
     assert sorted(tmp_path.rglob("seed*.svg")) == sorted(path.with_suffix(".svg") for path in paths)
 
 
+@pytest.mark.slow
 def test_a_heat_map_is_drawn_again_only_for_a_newer_record(records: list[RunRecord], tmp_path: Path) -> None:
     path = tmp_path / "replay" / "seed0.json"
     write_record(records[1], path)

@@ -49,7 +49,7 @@ def drive(plans: Sequence[RunPlan], log: str, cache: str) -> None:
         run_missing(scan_results(plans, lambda text: None), ["cpu"], None, note, executor, Sharing(stale_after=20))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_nothing_is_lost_and_nothing_done_twice(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     spec, path = load_benchmark(str(tmp_path / "tiny.yaml"))

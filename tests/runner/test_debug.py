@@ -79,6 +79,7 @@ def at_a_terminal(words: list[str], typed: bytes, folder: Path) -> Ended:
     return done
 
 
+@pytest.mark.slow
 def test_breakpoint_in_loss_is_a_prompt(folder: Path) -> None:
     plugin("breakpoint()")
     done = answered(BENCH, "p 'here', type(self).__name__\nc\n", folder)
@@ -88,6 +89,7 @@ def test_breakpoint_in_loss_is_a_prompt(folder: Path) -> None:
     assert not record_path().with_suffix(".log").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_debugged_has_the_counts_of_one_that_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     plugin("pass")
     assert main([*BENCH, "--out", "apart"]) == 0
@@ -131,7 +133,7 @@ def test_run_raises_what_the_run_raised() -> None:
     assert read_record(record_path()).status == "failed"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_quitting_the_debugger_interrupts(folder: Path) -> None:
     plugin("breakpoint()")
     done = answered(BENCH, "q\n", folder)
@@ -140,6 +142,7 @@ def test_quitting_the_debugger_interrupts(folder: Path) -> None:
     assert read_record(record_path()).status == "interrupted"
 
 
+@pytest.mark.slow
 def test_at_a_terminal_a_failure_opens_the_debugger_where_it_was_raised(folder: Path) -> None:
     plugin("scale(2)")
     done = at_a_terminal(BENCH, b"p x\nup\np 'above', type(self).__name__\nq\n", folder)
@@ -155,9 +158,9 @@ START = "    def on_stream_start(self, learner, scenario):\n        {}\n"
 @pytest.mark.parametrize(
     ("hook", "line"),
     [
-        pytest.param(CONSTRUCTOR, "scale(2)", marks=pytest.mark.slow),
-        pytest.param(START, "scale(2)", marks=pytest.mark.slow),
-        pytest.param(START, "raise UserError('mine refuses')", marks=pytest.mark.slow),
+        pytest.param(CONSTRUCTOR, "scale(2)", marks=pytest.mark.nightly),
+        pytest.param(START, "scale(2)", marks=pytest.mark.nightly),
+        pytest.param(START, "raise UserError('mine refuses')", marks=pytest.mark.nightly),
     ],
 )
 def test_what_the_check_before_runs_would_find_opens_the_debugger_too(hook: str, line: str, folder: Path) -> None:
@@ -185,7 +188,7 @@ def test_what_cannot_be_beside_debug_is_refused(
     assert f"remove {more[0]}" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_breakpoint_in_a_trial_is_a_prompt(folder: Path) -> None:
     plugin("breakpoint()")
     done = answered(TUNE, "p 'here', learner.options.epochs\n" + "c\n" * 100, folder)

@@ -139,6 +139,7 @@ def test_no_file_that_a_record_names_runs(
     assert not mark.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nicepkg.mod:Mine", "nicepkg:Mine", "antigravity.x:Mine", "antigravity:fly"])
 def test_no_package_that_is_not_installed_runs(name: str, sent: Path, mark: Path, tmp_path: Path) -> None:
     (sent.parent / "nicepkg").mkdir()

@@ -99,6 +99,7 @@ def test_a_list_as_a_setting_says_how_to_sweep(capsys: pytest.CaptureFixture[str
     )
 
 
+@pytest.mark.slow
 def test_the_printed_grid_asks_for_the_same_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = ["--training", "optimizer.lr=[0.001, 0.01]", "--seeds", "0", "--out", "runs"]
 

@@ -199,6 +199,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return Outcome(folder, done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 def test_the_others_are_done_and_the_status_says_that_some_failed(outcome: Outcome) -> None:
     assert outcome.status == 1, outcome.err
     done = {name for name, record in outcome.records.items() if record.status == "done"}
@@ -207,6 +208,7 @@ def test_the_others_are_done_and_the_status_says_that_some_failed(outcome: Outco
     assert "Traceback" not in outcome.out + outcome.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "status", "reason", "place"),
     [
@@ -242,6 +244,7 @@ def test_what_goes_wrong_is_told_by_name_with_its_reason_and_place(
     assert f"{method}, seed 0: {status} in " in outcome.out
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_write_is_told_and_needs_no_training(outcome: Outcome) -> None:
     place = outcome.folder / "out" / "tiny" / "way"
     told = [line for line in outcome.err.splitlines() if line.startswith("failed: way, seed 0: ")]
@@ -251,22 +254,26 @@ def test_a_run_that_cannot_write_is_told_and_needs_no_training(outcome: Outcome)
     assert "more: clsuite show out/tiny/way" not in outcome.err
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_written_is_told_and_the_rest_of_it_is_there(outcome: Outcome) -> None:
     assert "not written: cannot write 'out/tiny/accuracy.svg': Is a directory" in outcome.err
     assert len(list(outcome.folder.glob("out/tiny/*/*.svg"))) == 6
 
 
+@pytest.mark.slow
 def test_names_are_shown_as_they_are(outcome: Outcome) -> None:
     assert "x[/red] [lr], seed 0: done in" in outcome.out
     assert "\x1b" not in outcome.out + outcome.err
 
 
+@pytest.mark.slow
 def test_a_thread_that_stays_holds_nothing_up(outcome: Outcome) -> None:
     found = re.search(r"holds, seed 0: done in (\d+) s", outcome.out)
     assert found is not None
     assert int(found[1]) < 25
 
 
+@pytest.mark.slow
 def test_a_killed_fork_server_is_started_anew_and_the_run_goes_on(outcome: Outcome) -> None:
     assert (outcome.folder / "killed").exists()
     assert "warning: killsserver, seed 0: the process that starts the runs was killed" in outcome.out
@@ -279,6 +286,7 @@ def children_of(folder: Path) -> list[tuple[str, int, bool]]:
     return [(words[0], int(words[1]), "own" in words) for words in lines]
 
 
+@pytest.mark.slow
 def test_what_a_run_has_started_ends_with_it_however_it_ends(outcome: Outcome) -> None:
     children = children_of(outcome.folder)
     assert {name for name, _, _ in children} == {"hangs", "crashes", "moves", "halves"}
@@ -337,6 +345,7 @@ def three_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "gone", "folder", "another", "no text"])
 def test_a_record_that_cannot_be_read_leaves_the_report_of_the_rest(
     three_seeds: Path, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -366,6 +375,7 @@ def test_a_record_that_cannot_be_read_leaves_the_report_of_the_rest(
     assert "0 2," in (tmp_path / "out" / "tiny" / "summary.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_is_warned_of_and_the_run_begins_anew(tiny: Path, tmp_path: Path) -> None:
     (plan,) = plans_of(tiny, tmp_path / "out")
     plan.record_path.parent.mkdir(parents=True)
@@ -433,14 +443,15 @@ def _heeding() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "group", "status"),
     [
-        pytest.param(signal.SIGTERM, True, 143, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, False, 143, marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, True, 129, marks=pytest.mark.slow),
+        (signal.SIGTERM, True, 143),
+        (signal.SIGTERM, False, 143),
+        (signal.SIGHUP, True, 129),
         (signal.SIGINT, True, 130),
-        pytest.param(signal.SIGUSR1, True, 138, marks=pytest.mark.slow),
+        (signal.SIGUSR1, True, 138),
     ],
 )
 def test_a_signal_interrupts_and_the_run_goes_on_where_it_stopped(
@@ -467,6 +478,7 @@ def test_a_signal_interrupts_and_the_run_goes_on_where_it_stopped(
     assert all(ended(pid) for _, pid, _ in children)
 
 
+@pytest.mark.slow
 def test_a_bench_that_is_killed_leaves_no_process(tiny: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "clsuite.cli.main", "bench", str(tiny), "--out", str(tmp_path / "out")]
     command += ["--methods", f"{tmp_path / 'bad.py'}:Waits"]
@@ -480,6 +492,7 @@ def test_a_bench_that_is_killed_leaves_no_process(tiny: Path, tmp_path: Path) ->
     assert gone(process.pid)
 
 
+@pytest.mark.slow
 def test_ctrl_z_stops_the_runs_too(tiny: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "clsuite.cli.main", "bench", str(tiny), "--out", str(tmp_path / "out")]
     command += ["--methods", f"{tmp_path / 'bad.py'}:Waits"]
@@ -507,7 +520,8 @@ def gone(group: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_libraries_are_loaded_gives_no_traceback(tiny: Path, tmp_path: Path, number: int) -> None:
     command = [sys.executable, "-m", "clsuite.cli.main", "bench", str(tiny), "--out", str(tmp_path / "out")]
     process = subprocess.Popen(

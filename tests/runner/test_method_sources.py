@@ -52,6 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_file_and_an_importable_class_are_the_same_plugin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(folder)
     by_file, source = find_plugin("./my_method.py")
@@ -84,6 +85,7 @@ def test_a_file_that_cannot_be_used_says_why(folder: Path, text: str, name: str,
         find_plugin(name)
 
 
+@pytest.mark.slow
 def test_a_class_that_is_no_plugin_is_refused(folder: Path) -> None:
     (folder / "my_method.py").write_text("class A(dict):\n    pass\n")
     with pytest.raises(UserError, match="is not a subclass"):

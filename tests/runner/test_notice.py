@@ -67,7 +67,8 @@ def record(folder: Path) -> RunRecord:
     return read_record(path)
 
 
-@pytest.mark.parametrize("whole_group", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("whole_group", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_what_is_learned_of_a_task_is_kept(
     whole_group: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -177,6 +177,7 @@ def test_seeds_are_averaged_and_failures_left_out(tmp_path: Path) -> None:
     assert len(search.plans) == 20
 
 
+@pytest.mark.slow
 def test_orders_of_a_real_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = tmp_path / "tiny.yaml", tmp_path / "runs"
     path.write_text(yaml.safe_dump({**TINY, "methods": {"ncm": "ncm"}}))

@@ -113,6 +113,7 @@ def test_a_helper_beside_the_file_is_part_of_the_key(tmp_path: Path) -> None:
     assert len({before, first, second}) == 3
 
 
+@pytest.mark.slow
 def test_the_same_run_again_gives_the_same_counts(made: tuple[Path, dict[str, RunPlan]], tmp_path: Path) -> None:
     folder, found = made
     record = read_record(found["replay"].record_path)
@@ -142,6 +143,7 @@ def test_a_record_runs_nothing_without_a_folder(made: tuple[Path, dict[str, RunP
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_with_its_folder(made: tuple[Path, dict[str, RunPlan]]) -> None:
     folder, found = made
     model = load_model(found["ncm"].record_path, folders=[folder])
@@ -157,6 +159,7 @@ def test_published_sources_are_those_of_the_classes(made: tuple[Path, dict[str, 
     assert [sources[f".class{number}.py"].decode() for number in (1, 2, 3, 4)] == [DATA, STREAM, NET, PROBE]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "entry", "message"),
     [
@@ -381,6 +384,7 @@ def test_features_of_another_shape_are_refused(tmp_path: Path) -> None:
         build_learner(plan.pending, plan.plugins, plan.weights, files=plan.files)
 
 
+@pytest.mark.slow
 def test_planning_imports_no_torch(tmp_path: Path) -> None:
     path = write_files(tmp_path)
     words = ["bench", str(path), "--dry-run", "--out", str(tmp_path / "runs")]

@@ -190,6 +190,7 @@ def test_where_nothing_is_planned_work_says_how(tmp_path: Path, capsys: pytest.C
     assert "clsuite bench NAME --plan-only" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_workers_do_what_was_planned_and_leave_nothing_behind(
     plans: list[RunPlan], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

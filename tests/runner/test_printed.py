@@ -24,7 +24,7 @@ OF_EACH_KIND = (
     "vtab_b0_inc10", "clip_cars_b50_inc10", "xtail",
 )  # fmt: skip
 BENCHMARKS = [
-    name if name in OF_EACH_KIND else pytest.param(name, marks=pytest.mark.slow) for name in shipped_benchmarks()
+    name if name in OF_EACH_KIND else pytest.param(name, marks=pytest.mark.nightly) for name in shipped_benchmarks()
 ]
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -181,6 +181,7 @@ def test_no_field_is_printed_that_nobody_can_write(name: str, capsys: pytest.Cap
     assert not keys & {*HIDDEN}
 
 
+@pytest.mark.slow
 def test_classes_are_printed_as_they_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

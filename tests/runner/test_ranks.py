@@ -36,6 +36,7 @@ def records(folder: Path) -> list[dict]:  # type: ignore[type-arg]
     return [json.loads(path.read_text()) for path in sorted(folder.glob("quickstart/*/seed0-*.json"))]
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_leaves_one_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its key is that of one process, for the result is the same but for rounding; where it was made says that."""
     for name, more in (("one", ()), ("two", ("--devices", "2"))):
@@ -49,6 +50,7 @@ def test_a_run_of_two_processes_leaves_one_record(tmp_path: Path, capsys: pytest
     assert not list((tmp_path / "two").rglob("*.ckpt"))
 
 
+@pytest.mark.slow
 def test_the_end_of_another_process_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("ends.py").write_text(ENDS)
@@ -95,7 +97,8 @@ def test_a_process_that_ends_before_it_learns_is_not_waited_for(tmp_path: Path) 
         ranks._await([ended], tmp_path)
 
 
-@pytest.mark.parametrize("late", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("late", [pytest.param(False, marks=pytest.mark.nightly), True])
 def test_a_process_ends_with_the_first_one(late: bool) -> None:
     """Also if the first has ended before the process looks for it."""
     code = "import os, sys; from clsuite.runner.rank_entry import _end_with; print(os.getpid(), flush=True); "

@@ -111,6 +111,7 @@ def test_finished_runs_are_not_repeated(finished: tuple[Path, Path]) -> None:
     assert "3 runs, 0 done, 3 to do" in run(spec, out, "--dry-run", "--epochs", "1").stdout
 
 
+@pytest.mark.slow
 def test_same_counts_from_empty_folders_whatever_the_number_of_jobs(
     finished: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ def test_same_counts_from_empty_folders_whatever_the_number_of_jobs(
     assert counts(tmp_path / "again") == counts(out)
 
 
+@pytest.mark.slow
 def test_a_saved_model_predicts_the_same(finished: tuple[Path, Path]) -> None:
     spec, out = finished
     benchmark, path = load_benchmark(str(spec))
@@ -133,6 +135,7 @@ def test_a_saved_model_predicts_the_same(finished: tuple[Path, Path]) -> None:
         assert model.classes == scenario.classes
 
 
+@pytest.mark.slow
 def test_untrustworthy_records_are_set_aside_and_run_again(finished: tuple[Path, Path], tmp_path: Path) -> None:
     spec, out = finished
     copy = tmp_path / "out"
@@ -194,7 +197,7 @@ def test_killed_run_resumes_to_the_same_counts(finished: tuple[Path, Path], tmp_
     assert not list(copy.glob("*/*/*.ckpt"))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_run_killed_at_five_random_moments(finished: tuple[Path, Path], tmp_path: Path) -> None:
     spec, out = finished
     random = np.random.RandomState(0)
@@ -248,6 +251,7 @@ def bad_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     catalog.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bad_plugins")
 def test_a_run_that_fails_ends_alone(spec: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"

@@ -72,7 +72,7 @@ def begun(tiny: Path) -> list[str]:
     return [line.partition(" ")[2] for line in path.read_text().splitlines()] if path.exists() else []
 
 
-SLOW_SIGNALS = [pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGHUP)]
+SLOW_SIGNALS = [pytest.param(number, marks=pytest.mark.nightly) for number in (signal.SIGINT, signal.SIGHUP)]
 
 
 def heed_hangups() -> None:
@@ -153,6 +153,7 @@ def test_one_that_is_to_be_done_again_is_free_for_all(plans: list[RunPlan]) -> N
         assert other.take() == taken
 
 
+@pytest.mark.slow
 def test_two_calls_divide_the_runs_and_both_have_all(tiny: Path, tmp_path: Path) -> None:
     """Of ten methods one crashes: nine are done, each once."""
     methods = [*(f"./noted.py(seconds=0.0{part})" for part in range(1, 10)), "./noted.py(poisoned=True)"]
@@ -177,6 +178,7 @@ def test_two_calls_divide_the_runs_and_both_have_all(tiny: Path, tmp_path: Path)
     assert len(find_manifests(tmp_path / "runs")) == 1  # some run is not done: it can be tried again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, *SLOW_SIGNALS])
 def test_a_signal_to_a_run_interrupts_it_and_the_next_call_goes_on(
     tiny: Path, tmp_path: Path, number: signal.Signals
@@ -202,7 +204,8 @@ def test_a_signal_to_a_run_interrupts_it_and_the_next_call_goes_on(
     assert run_missing(again, ["cpu"], None, lambda plan, event: None)[record_path].status == "done"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGHUP, marks=pytest.mark.nightly)])
 def test_a_caller_that_ends_leaves_its_runs_to_the_next(tiny: Path, tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "clsuite", "bench", str(tiny), "--methods", "./noted.py(seconds=3)", "--jobs", "1"]
     command += ["--out", str(tmp_path / "runs")]
@@ -221,6 +224,7 @@ def test_a_caller_that_ends_leaves_its_runs_to_the_next(tiny: Path, tmp_path: Pa
     assert not manifest.exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_taken_over_is_ended_here(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, path = load_benchmark(str(tiny))
     options = RunOptions(out=tmp_path / "runs", methods=["./noted.py(seconds=5)"], seeds=[0])

@@ -148,6 +148,7 @@ def test_times_are_told_as_people_say_them() -> None:
     assert [words_for(seconds) for seconds in (0.4, 59, 61, 3599, 5400)] == ["0 s", "59 s", "1 min", "60 min", "1.5 h"]
 
 
+@pytest.mark.slow
 def test_a_detached_benchmark_outlives_its_terminal(tmp_path: Path) -> None:
     """The terminal is a session of its own, which is ended as a whole when the call has returned."""
     (tmp_path / "tiny.yaml").write_text(TINY)

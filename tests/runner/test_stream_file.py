@@ -22,6 +22,7 @@ def make_benchmark(seed):
 """
 
 
+@pytest.mark.slow
 def test_a_stream_file_is_a_benchmark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

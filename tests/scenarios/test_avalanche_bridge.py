@@ -145,6 +145,7 @@ methods: {ncm: ncm, finetune: finetune}
 """
 
 
+@pytest.mark.slow
 def test_a_stream_made_by_avalanche_runs_under_bench(image_tree: Any, tmp_path: Path, capsys: Any) -> None:
     image_tree("tree")
     (tmp_path / "my_stream.py").write_text(STREAM)

@@ -133,6 +133,7 @@ def test_a_cut_stream_is_a_prefix(stream: Stream, tasks: int) -> None:
     assert (cut.fingerprint == scenario.fingerprint) == (tasks >= len(scenario.tasks))
 
 
+@pytest.mark.slow
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_even_sizes(classes: int, tasks: int) -> None:
     if tasks > classes:

@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "speed" / "gpu.py"
 SMALL = ("--device", "cpu", "--model", "vit_tiny_patch16_224", "--image-size", "32", "--precision", "32")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_both_loops_are_timed(tmp_path: Path) -> None:
     words = [*SMALL, "--batch-size", "2", "--steps", "8", "--json", str(tmp_path / "figures.json")]
     done = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True)
@@ -27,6 +27,7 @@ def test_both_loops_are_timed(tmp_path: Path) -> None:
     assert 0 < ours["waiting"] < 1
 
 
+@pytest.mark.slow
 def test_too_few_steps_are_refused() -> None:
     done = subprocess.run([sys.executable, str(SCRIPT), *SMALL, "--steps", "4"], capture_output=True, text=True)
     assert done.returncode == 2

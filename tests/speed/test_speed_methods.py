@@ -28,6 +28,7 @@ def script() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_every_method_starts_in_it(script: ModuleType, scenario: Scenario, make_stream: Callable[..., Stream]) -> None:
     methods = script._registered()
     assert len(methods) > len([name for name in catalog() if "clip" not in find_plugin(name)[1].traits.requires])

@@ -77,7 +77,7 @@ def test_the_same_counts_are_asked_for(
     assert ["--no-feature-store" in options for options in called] == [True, True, False]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("words", "said"),
     [

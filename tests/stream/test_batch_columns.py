@@ -45,6 +45,7 @@ class Weighs(Plugin):
         return batch.with_columns(weights=self.weight * (batch.labels != self.without).float())
 
 
+@pytest.mark.slow
 def test_cutmix_composes_with_replay_in_parts_and_survives_an_interruption(make_stream: Any, tmp_path: Path) -> None:
     training = {"accumulate": 2, "loss": "local"}
     alone = make_stream(Replay(12), CutMix(), **training)
@@ -55,6 +56,7 @@ def test_cutmix_composes_with_replay_in_parts_and_survives_an_interruption(make_
         assert mine == his
 
 
+@pytest.mark.slow
 def test_weights_of_one_are_no_weights_and_those_of_none_leave_samples_out(make_stream: Any) -> None:
     one, plain, half = (make_stream(plugin) for plugin in (Weighs(), Finetune(), Weighs(0.5)))
     for stream in (one, plain, half):

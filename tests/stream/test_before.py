@@ -59,6 +59,7 @@ def test_what_is_read_before_is_the_same_for_every_method(run: Any, name: str) -
     assert probe.seen[0] == (0, 0, True)
 
 
+@pytest.mark.slow
 def test_features_of_pooled_prompts_are_none_of_the_backbones_own(run: Any) -> None:
     assert [own for _, _, own in run(L2P())[1].seen] == [True, False, False]
     assert [own for _, _, own in run(L2P(head_input="backbone"))[1].seen] == [True, True, True]

@@ -53,12 +53,14 @@ def ends(stream: Any) -> dict[str, Tensor]:
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["global", "local"])
 def test_without_a_margin_it_is_the_cross_entropy_bit_for_bit(loss: str, make_stream: Any) -> None:
     mine, plain = (ends(make_stream(one, Replay(12), loss=loss)) for one in (Margin(0.0), Finetune()))
     assert all(torch.equal(value, mine[name]) for name, value in plain.items())
 
 
+@pytest.mark.slow
 def test_its_gradient_is_that_of_the_loss_alone(make_stream: Any) -> None:
     mine, around, plain = (
         ends(make_stream(one, loss="local", optimizer={"name": "sgd", "lr": 0.01}))
@@ -69,6 +71,7 @@ def test_its_gradient_is_that_of_the_loss_alone(make_stream: Any) -> None:
     assert any(not torch.allclose(value, plain[name], atol=1e-5) for name, value in mine.items())
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_it_ends_in_the_same_bits(make_stream: Any, tmp_path: Path) -> None:
     alone = make_stream(Margin(), epochs=2)
     alone.run()

@@ -51,6 +51,7 @@ def test_distances_are_those_between_snapshots(make_stream: Any) -> None:
     assert all(value > 0 for value in by_kind(movement.moves, "epochs").values())
 
 
+@pytest.mark.slow
 def test_watching_changes_nothing_and_frozen_modules_are_left_out(make_stream: Any) -> None:
     movement, streams = ParameterDrift(), [make_stream(Pet(size=2), epochs=2) for _ in range(2)]
     streams[1].observers = (movement,)

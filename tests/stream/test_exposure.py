@@ -103,6 +103,7 @@ class _StopError(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_it_survives_an_interruption(make_stream: Any, tmp_path: Path) -> None:
     def stop(event: dict[str, Any]) -> None:
         if event["task"] == 1 and "epoch" in event:

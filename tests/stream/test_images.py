@@ -60,6 +60,7 @@ def test_it_begins_as_the_plain_network_and_the_input_is_learned(make_stream: An
         torch.testing.assert_close(learned, plain(images + picture), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_it_ends_in_the_same_bits(make_stream: Any, tmp_path: Path) -> None:
     alone = make_stream(InputTuning())
     alone.run()

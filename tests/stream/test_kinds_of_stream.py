@@ -48,7 +48,7 @@ QUICK = ("cross_domain", "blurry")
 """Kinds on which fine-tuning too learns by default; continuous integration has the others too."""
 LEARNED = [
     *(pytest.param("ncm", kind) for kind in sorted(KINDS)),
-    *(pytest.param("finetune", kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in sorted(KINDS)),
+    *(pytest.param("finetune", kind, marks=() if kind in QUICK else pytest.mark.nightly) for kind in sorted(KINDS)),
 ]
 
 
@@ -75,10 +75,11 @@ def test_learned_and_resumed(kind: str, method: str, make_stream: Any, tmp_path:
     assert second.matrix.counts() == counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("joint", "lwf")),
+        *(pytest.param(name, marks=pytest.mark.nightly) for name in ("joint", "lwf")),
         "replay",
         "ewc",
         "ncm",

@@ -27,6 +27,7 @@ def small(name: str) -> Plugin:
     return load_class(catalog()[name])(**SMALL.get(name, {}))
 
 
+@pytest.mark.slow
 def test_the_same_run_twice_is_the_same(make_stream: Any) -> None:
     streams = [make_stream(Replay(capacity=10), augment="crop_flip") for _ in range(2)]
     for stream in streams:
@@ -141,6 +142,7 @@ def test_local_loss_leaves_old_heads_alone(make_stream: Any) -> None:
     assert torch.equal(first, grown.learner.head.groups[0].weight)
 
 
+@pytest.mark.slow
 def test_replay_forgets_less_than_finetuning_and_lwf_composes(make_stream: Any) -> None:
     finals = {}
     for name, plugins in {"finetune": [Finetune()], "replay": [Replay(20, buffer="class_balanced")],
@@ -152,6 +154,7 @@ def test_replay_forgets_less_than_finetuning_and_lwf_composes(make_stream: Any) 
     assert finals["both"] > finals["finetune"] + 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["finetune", "linear_probe", "ncm"])
 def test_bf16_learns_as_well(method: str, make_stream: Any) -> None:
     finals = {}

@@ -61,6 +61,7 @@ class Adapts(Plugin):
         assert all(value.grad is None for value in learner.parameters())
 
 
+@pytest.mark.slow
 def test_without_a_rate_it_is_the_base_method_bit_for_bit(make_stream: Any) -> None:
     training = {"epochs": 2, "augment": "crop_flip"}
     alone = make_stream(Replay(12), **training)
@@ -77,6 +78,7 @@ def test_without_a_rate_it_is_the_base_method_bit_for_bit(make_stream: Any) -> N
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", ["finetune", "ncm", "pet"])
 def test_features_come_near_the_means_and_the_base_trains_what_it_trained(base: str, make_stream: Any) -> None:
     adapts = Adapts()
@@ -108,6 +110,7 @@ def test_known_features_are_of_the_network_as_it_is_then(make_stream: Any) -> No
     make_stream(Adapts(), Looks()).run()
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_it_ends_in_the_same_bits(make_stream: Any, tmp_path: Path) -> None:
     training = {"epochs": 2, "augment": "crop_flip"}
     alone = make_stream(Adapts(), Replay(12), **training)
@@ -124,6 +127,7 @@ class Knows(Adapts):
     traits = Traits(open_vocabulary=True)
 
 
+@pytest.mark.slow
 def test_what_own_loops_train_counts_as_trained(make_stream: Any) -> None:
     """The classifier of class means trains nothing, and a fine-tuned network all of its weights anyway."""
     stream = make_stream(load_class(catalog()["acl"])(), load_class(catalog()["ncm"])())
@@ -136,6 +140,7 @@ def test_what_own_loops_train_counts_as_trained(make_stream: Any) -> None:
     assert tuned.tasks[-1].trainable_parameters == whole + head
 
 
+@pytest.mark.slow
 def test_before_the_stream_nothing_is_trained(make_stream: Any) -> None:
     knows = Knows()
     stream, plain = make_stream(knows), make_stream(Finetune())
@@ -157,6 +162,7 @@ class Keeps(Plugin):
         self.passes += [list(learner.batches_of(task.train, self.augment, batch_size=5)) for _ in range(2)]
 
 
+@pytest.mark.slow
 def test_each_pass_has_an_order_and_an_augmentation_of_its_own(make_stream: Any) -> None:
     first, again = Keeps(), Keeps()
     for keeps in (first, again):
@@ -179,6 +185,7 @@ def test_without_augmentation_images_are_those_of_the_table(make_stream: Any) ->
         assert torch.equal(batch.images, learner.backbone.normalize(learner.images_of(batch.indices.numpy())))
 
 
+@pytest.mark.slow
 def test_it_goes_through_the_network_in_parts(make_stream: Any) -> None:
     sizes: list[int] = []
 

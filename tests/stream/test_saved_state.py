@@ -50,6 +50,7 @@ class Grows(Plugin):
         return {**super().stored_bytes(), "statistics": 8 * len(self.sizes)}
 
 
+@pytest.mark.slow
 def test_interrupted_between_and_within_tasks_it_ends_in_the_same_bits(make_stream: Any, tmp_path: Path) -> None:
     alone = make_stream(Grows())
     alone.run()

@@ -117,6 +117,7 @@ def plugin() -> Any:
     return Replay(capacity=20)
 
 
+@pytest.mark.slow
 def test_a_run_with_a_damaged_checkpoint_ends_as_an_uninterrupted_one(make_stream: Any, tmp_path: Path) -> None:
     whole = make_stream(plugin())
     whole.run()

@@ -81,8 +81,9 @@ def run(make_stream: Any, scenario: Scenario, make: Make, cache: Path | None, **
     return (arrays, [entry.model_dump() for entry in stream.probes.entries()]), stream
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in (*FROZEN, *OTHERS)]
+    "name", [pytest.param(name, marks=pytest.mark.nightly) if name in LONG else name for name in (*FROZEN, *OTHERS)]
 )
 def test_predictions_are_the_same_off_cold_and_warm(
     name: str, make_stream: Any, scenario: Scenario, tmp_path: Path
@@ -102,6 +103,7 @@ def test_predictions_are_the_same_off_cold_and_warm(
         assert second.taken_seconds[0] == 0
 
 
+@pytest.mark.slow
 def test_predictions_are_the_same_whoever_was_first(make_stream: Any, scenario: Scenario, tmp_path: Path) -> None:
     def all_of(names: list[str], cache: Path | None) -> dict[str, Any]:
         return {name: run(make_stream, scenario, FROZEN[name], cache)[0] for name in names}
@@ -111,6 +113,7 @@ def test_predictions_are_the_same_whoever_was_first(make_stream: Any, scenario: 
     assert all_of(names, tmp_path / "one") == all_of(names[::-1], tmp_path / "other") == off
 
 
+@pytest.mark.slow
 def test_methods_take_from_each_other(make_stream: Any, scenario: Scenario, tmp_path: Path) -> None:
     run(make_stream, scenario, FROZEN["ncm"], tmp_path)
     for name in ("ranpac", "fecam", "lda", "linear_probe"):
@@ -119,13 +122,15 @@ def test_methods_take_from_each_other(make_stream: Any, scenario: Scenario, tmp_
         assert stream.taken.images >= rows
 
 
-@pytest.mark.parametrize("name", ["ncm", pytest.param("coda_prompt", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ncm", pytest.param("coda_prompt", marks=pytest.mark.nightly)])
 def test_bf16_is_the_same_too(name: str, make_stream: Any, scenario: Scenario, tmp_path: Path) -> None:
     off, _ = run(make_stream, scenario, FROZEN[name], None, precision="bf16")
     found = [run(make_stream, scenario, FROZEN[name], tmp_path, precision="bf16")[0] for _ in range(2)]
     assert found == [off, off]
 
 
+@pytest.mark.slow
 def test_what_was_taken_survives_an_interruption(make_stream: Any, scenario: Scenario, tmp_path: Path) -> None:
     expected, _ = run(make_stream, scenario, FROZEN["ncm"], tmp_path)
     cache, checkpoint = FeatureFiles(10**9, tmp_path), tmp_path / "run.ckpt"
@@ -156,6 +161,7 @@ def _stop() -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_curves_within_tasks_count_as_evaluation(make_stream: Any, scenario: Scenario, tmp_path: Path) -> None:
     before: list[float] = []
 

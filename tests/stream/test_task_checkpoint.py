@@ -34,8 +34,9 @@ def plugins(name: str) -> list[Plugin]:
     return [*first, load_class(catalog()[name])(**ARGUMENTS.get(name, {}))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.nightly) for name in METHODS]
 )
 def test_it_ends_bit_identical(name: str, make_stream: Any, tmp_path: Path) -> None:
     """Interrupted in the second epoch of the second task, with augmentation, momentum's state and a schedule."""
@@ -51,7 +52,7 @@ def test_it_ends_bit_identical(name: str, make_stream: Any, tmp_path: Path) -> N
         assert mine == his
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", sorted(set(catalog()) - {*METHODS, *UNTRAINED}))
 def test_every_other_method_ends_bit_identical_too(name: str, make_stream: Any, tmp_path: Path) -> None:
     """What cannot be saved within a task says so, and begins the task again: the result is the same."""
@@ -71,6 +72,7 @@ def test_every_other_method_ends_bit_identical_too(name: str, make_stream: Any, 
         assert mine == his
 
 
+@pytest.mark.slow
 def test_evaluation_within_the_task_goes_on_too(make_stream: Any, tmp_path: Path) -> None:
     def evaluated(*given: Any, **more: Any) -> Stream:
         stream: Stream = make_stream(*given, **more)
@@ -95,6 +97,7 @@ class Takes(Plugin):
         self.function = max  # type: ignore[assignment]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_saved_is_told_once_and_the_run_goes_on(make_stream: Any, tmp_path: Path) -> None:
     stream = make_stream(Takes(), checkpoint=tmp_path / "x.ckpt", epochs=2)
     stream.checkpoint_minutes = AT_ONCE
@@ -112,6 +115,7 @@ def test_nothing_is_saved_unless_it_is_asked_for(make_stream: Any, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["another run", "another plugin", "damaged"])
 def test_a_state_of_something_else_is_not_taken(make_stream: Any, tmp_path: Path, what: str) -> None:
     path = tmp_path / "x.ckpt"

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parent / "learn_together.py"
 QUICK = ("finetune", "replay", "ncm", "finetune:accumulate")
 OTHERS = ("pet", "lwf", "der", "lwf+replay", "contrast", "every_hook+replay", "every_hook:accumulate")
-"""Methods that continuous integration has too."""
-METHODS = (*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS))
+METHODS = (*QUICK, *OTHERS)
 REFUSED = ("finetune:resnet", "own_draws")
 Seen = dict[str, dict[str, dict[str, Any]]]
 """What one process saw (``alone``), and what each of two saw (``first``, ``second``), by method."""

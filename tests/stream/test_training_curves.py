@@ -56,6 +56,7 @@ def with_points(stream: Any, points: int) -> Any:
     return stream
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [100, 4, 3, 2, 1])
 def test_a_point_is_the_mean_of_the_steps_up_to_it(make_stream: Any, points: int) -> None:
     stream, losses = with_points(make_stream(epochs=2), points), Losses()
@@ -74,6 +75,7 @@ def test_a_point_is_the_mean_of_the_steps_up_to_it(make_stream: Any, points: int
     assert first == len(losses.seen)
 
 
+@pytest.mark.slow
 def test_training_never_notices_and_nothing_is_kept_where_nothing_is_asked(make_stream: Any) -> None:
     streams = [with_points(make_stream(Logs()), points) for points in (0, 50)]
     for stream in streams:
@@ -98,6 +100,7 @@ def test_what_plugins_log_is_kept_by_name(make_stream: Any) -> None:
     assert len(curves["size"].value) == sum(steps)
 
 
+@pytest.mark.slow
 def test_an_interruption_leaves_no_trace(make_stream: Any, tmp_path: Path) -> None:
     whole = with_points(make_stream(Logs()), 3)
     whole.run()

@@ -50,6 +50,7 @@ def test_epochs_and_optimizer_are_those_of_the_task(make_stream: Any) -> None:
     assert plans.told == [("SGD", 6, 3, 3, 0.25), ("SGD", 6, 1, 1, 0.25), ("SGD", 6, 1, 1, 0.25)]
 
 
+@pytest.mark.slow
 def test_a_plan_that_says_what_the_benchmark_says_changes_no_bit(make_stream: Any) -> None:
     training = {"epochs": 2, "augment": "crop_flip", "schedule": "cosine"}
     plain, planned = make_stream(Replay(12), **training), make_stream(Plans(2), Replay(12), **training)
@@ -134,6 +135,7 @@ class Soup(Plugin):
             value.copy_(last if round + 1 == self.rounds else self.start[name])
 
 
+@pytest.mark.slow
 def test_rounds_begin_anew_and_their_steps_add_up(make_stream: Any) -> None:
     soup = Soup()
     stream, plain = make_stream(soup, augment="crop_flip"), make_stream(Finetune(), augment="crop_flip")
@@ -172,7 +174,8 @@ class StopsInRound(Plugin):
             self.begun.append(here)
 
 
-@pytest.mark.parametrize("round", [1, *(pytest.param(other, marks=pytest.mark.slow) for other in (0, 2))])
+@pytest.mark.slow
+@pytest.mark.parametrize("round", [1, *(pytest.param(other, marks=pytest.mark.nightly) for other in (0, 2))])
 def test_interrupted_in_a_round_it_goes_on_there_and_ends_in_the_same_bits(
     round: int, make_stream: Any, tmp_path: Path
 ) -> None:
@@ -197,7 +200,8 @@ def test_interrupted_in_a_round_it_goes_on_there_and_ends_in_the_same_bits(
         assert mine == his
 
 
-@pytest.mark.parametrize("round", [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("round", [1, pytest.param(0, marks=pytest.mark.nightly)])
 def test_a_method_with_every_hook_goes_on_where_it_was(round: int, make_stream: Any, tmp_path: Path) -> None:
     """Optimizers of several kinds, transformed updates and images, soft labels, and a loop before the task."""
 
@@ -217,6 +221,7 @@ def test_a_method_with_every_hook_goes_on_where_it_was(round: int, make_stream: 
         assert mine == his
 
 
+@pytest.mark.slow
 def test_curves_and_accuracy_within_the_task_run_through_all_rounds(make_stream: Any) -> None:
     stream = make_stream(Soup())
     stream.evaluation = EvaluationSpec(every=4)

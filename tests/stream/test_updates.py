@@ -69,6 +69,7 @@ def test_a_projection_holds_after_adamw_with_weight_decay(clip: float | None, ma
     assert overlaps[False] > 1e-3
 
 
+@pytest.mark.slow
 def test_updates_that_are_given_back_as_they_are_change_no_bit(make_stream: Any) -> None:
     class Looks(Finetune):
         def transform_update(self, learner: Learner, updates: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -143,6 +144,7 @@ class Anneals(Projects):
         return plan.with_options(epochs=2, schedule="quarter_cosine")
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_it_ends_in_the_same_bits(make_stream: Any, tmp_path: Path) -> None:
     alone = make_stream(Anneals(), optimizer=ADAMW)
     alone.run()

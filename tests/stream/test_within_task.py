@@ -142,6 +142,7 @@ class _StopError(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 2])
 def test_curves_survive_an_interruption(after: int, make_stream: Any, tmp_path: Path) -> None:
     def make(checkpoint: Path | None) -> Any:

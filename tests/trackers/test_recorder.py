@@ -85,6 +85,7 @@ def test_steps_and_evaluations_are_those_of_the_run_which_does_not_notice(make_s
     assert last["task/steps"] == total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at", "minutes"), [(11, None), (11, 1e-9)])
 def test_an_interrupted_run_continues_its_journal(
     make_stream: Any, tmp_path: Path, at: int, minutes: float | None

@@ -40,6 +40,7 @@ def without_times(record: Any) -> Any:
     return [without_times(item) for item in record] if isinstance(record, list) else record
 
 
+@pytest.mark.slow
 def test_the_record_is_the_same_with_all_trackers_and_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +90,7 @@ def test_what_a_finished_run_has_left_is_handed_over_by_the_next_call(
     assert told == [(plan.beside(".journal"), ("csv", "mlflow")), "done", "waited"]
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_answer_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "PATIENCE", 5.5)
     monkeypatch.setattr(process, "PYTHON", ("sh", "-c", "sleep 60"))

@@ -86,6 +86,7 @@ def of_mlflow(folder: Path, name: str) -> list[tuple[int, float]]:
     return sorted((metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name))
 
 
+@pytest.mark.slow
 def test_each_tracker_has_every_row_once_in_one_run_after_an_interruption(journal: Path) -> None:
     folder, told = journal.with_suffix(".trackers"), list[str]()
     append(journal, task(0), step(1), step(2), task(1), step(3))
@@ -108,6 +109,7 @@ def test_each_tracker_has_every_row_once_in_one_run_after_an_interruption(journa
     assert not list(folder.glob("*.position"))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_repeated_begins_its_trackers_anew(journal: Path) -> None:
     folder, chosen = journal.with_suffix(".trackers"), ("csv", "tensorboard", "mlflow")
     for last in (3, 2):

@@ -148,6 +148,7 @@ def test_orders_whose_scores_follow_from_their_tasks_are_foretold_and_those_of_n
     assert abs(neighbors(noise)) < 0.15
 
 
+@pytest.mark.slow
 def test_the_page_has_the_figures_of_all_orders() -> None:
     page = (DATA.parents[1] / "docs" / "order_search.md").read_text(encoding="utf-8")
     assert report(DATA) in page

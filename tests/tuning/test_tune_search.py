@@ -75,6 +75,7 @@ def poisoned(table: ImageTable) -> ImageTable:
     return replace(table, labels=labels, images=images)
 
 
+@pytest.mark.slow
 def test_a_search_never_sees_a_test_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clean = run(tmp_path / "clean")
     load, plan = streams.load_table, search().final_plans(RunOptions(out=tmp_path), clean)[0]
@@ -134,6 +135,7 @@ def test_an_option_of_the_command_line_is_not_searched_too(tmp_path: Path) -> No
         search(space="epochs=[1, 2]").run(RunOptions(out=tmp_path, training={"epochs": 1}), do_here, lambda *_: None)
 
 
+@pytest.mark.slow
 def test_the_command_searches_resumes_and_tells_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

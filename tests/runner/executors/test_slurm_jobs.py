@@ -95,6 +95,7 @@ def test_a_job_that_must_end_is_begun_again_in_the_way_that_there_is(
     assert done == asked
 
 
+@pytest.mark.slow
 def test_a_notice_ends_the_work_and_comes_to_it_as_sigterm(tmp_path: Path) -> None:
     """In a process of its own, as pytest's must keep its signals."""
     work = "import signal, time, sys; signal.signal(15, lambda *_: sys.exit(7)); print('at work', flush=True); time.sleep(60)"  # noqa: E501
