@@ -20,6 +20,7 @@ from clsuite.plugin.helpers import (
     cosface_loss,
     full_precision,
     nearness,
+    reversed_nearness,
 )
 
 
@@ -29,9 +30,8 @@ class TUNA(Plugin):
     Wang et al., "Integrating task-specific and universal adapters for pre-trained model-based class-incremental
     learning" (ICCV 2025).
 
-    * Training: an AdaptFormer in all blocks goes on from task to task, and a copy is kept of it as each task left it.
-      The head is of cosines, with a group of each task and a fixed scale. With ``orthogonality``, a loss keeps the
-      up-projections away from those of kept adapters.
+    * Training: an AdaptFormer in all blocks goes on from task to task, and copies are kept. The head has cosines of
+      a fixed scale, a group for each task. ``orthogonality`` keeps up-projections away from those of kept adapters.
     * At a task's end the universal adapter is elected, entry by entry: the sign is that of the mean over all kept
       adapters, the value the largest among those that have this sign. The mean and the covariance of the task's classes
       are stored, and the head is trained on features drawn from the Gaussians of all classes seen.
@@ -40,10 +40,9 @@ class TUNA(Plugin):
 
     As in the code, an adapter begins with what the last task left: the election is one of weights. What differs:
 
-    * There orthogonality and weight decay move kept adapters, and weight decay older groups of the head. Here they
-      never change.
+    * There, steps move kept adapters and, by weight decay, older groups of the head. Here they never change.
     * The alignment's rate falls once (there its cosine swings: ``period: 5``). With ``means: nearness`` older classes'
-      means are drawn to zero, as in SLCA; the code means to, but by a slip draws newer ones more.
+      means are drawn to zero, as in SLCA; the code means to, but by a slip draws newer ones more (``means: code``).
     * The learning rate falls as a cosine over the steps (there, over the epochs). As in the code, positive and negative
       overlaps of two up-projections cancel.
 
@@ -61,7 +60,7 @@ class TUNA(Plugin):
         samples: Features of a class in an epoch, and of a batch; by default five times the training's batch (authors).
         align_decay: Weight decay of the alignment (authors: 5e-4).
         period: Epochs until the alignment's rate is zero; null takes all of them.
-        means: ``plain`` (authors on CIFAR-100), or ``nearness``: older classes' means nearer to zero.
+        means: ``plain`` (CIFAR-100), ``nearness`` (older classes' nearer to zero), ``code`` (newer ones'; ImageNet-R).
         least_factor: Where ``nearness`` begins, as in SLCA (0.9).
         ridge: Added to the variances for the draws (authors: 1e-4).
         adapter_scale: What an adapter's output is multiplied with (authors: 0.1).
@@ -103,7 +102,7 @@ class TUNA(Plugin):
         samples: int | None = None,
         align_decay: float = 5e-4,
         period: int | None = None,
-        means: Literal["plain", "nearness"] = "plain",
+        means: Literal["plain", "nearness", "code"] = "plain",
         least_factor: float = 0.9,
         ridge: float = 1e-4,
         adapter_scale: float = 0.1,
@@ -158,7 +157,8 @@ class TUNA(Plugin):
         self.adapters.fill(self._universal, {name: elected(values) for name, values in kept.items()})
         if task.index:
             settings = replace(self._alignment, samples=self.samples or 5 * learner.options.batch_size)
-            factors = nearness(learner.head.sizes, self.least_factor) if self.means == "nearness" else None
+            of_classes = {"nearness": nearness, "code": reversed_nearness}.get(self.means)
+            factors = of_classes(learner.head.sizes, self.least_factor) if of_classes else None
             align_head(learner, self._gaussians, settings, learner.generator("tuna alignment"), factors=factors)
 
     def predict(self, learner: Learner, batch: Batch) -> Tensor:

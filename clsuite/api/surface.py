@@ -32,7 +32,7 @@ PUBLIC: Mapping[str, tuple[str, ...]] = {
         "clip_of", "compute_features", "entropic_transport", "full_precision", "mean_of", "Moment", "multi_step",
         "row_positions", "set_weights", "statistics_of", "task_vector", "tensor_bytes", "top_share", "weights_of",
         "AlignmentSettings", "ClassGaussians", "align_head", "check_alignable", "head_values", "nearness",
-        "plain_logits", "scaled_cosine", "task_normalized", "TaskIdentity",
+        "reversed_nearness", "plain_logits", "scaled_cosine", "task_normalized", "TaskIdentity",
         "token_covariances", "cosface_loss", "self_contrast", "refuse_unscaled", "distillation", "one_against_rest",
         "random_tokens", "reference_images", "reference_texts", "AnalyticPlugin", "RidgePlugin", "RandomLayerPlugin",
         "DiscriminantPlugin", "Discriminant", "FeatureSums", "Regression", "RandomProjection", "FourierFeatures",

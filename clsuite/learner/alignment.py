@@ -164,6 +164,20 @@ def nearness(sizes: Sequence[int], least: float) -> Tensor:
     return least + (1 - least) * tasks / len(sizes)
 
 
+def reversed_nearness(sizes: Sequence[int], least: float) -> Tensor:
+    """Factor of each class's mean as in TUNA's code, where a class's task is its number over *minus* the task size.
+
+    Rounded down, that is 0 for the first class, -1 for the next as many as a task has, and so on: all factors but the
+    first are ``least`` or smaller, and those of newer classes smaller still.
+
+    Args:
+        sizes: Number of classes of each task, as in ``learner.head.sizes``; the last one is the divisor.
+        least: What the factors are near to (code: 0.9).
+    """
+    tasks = torch.div(torch.arange(sum(sizes)), -sizes[-1], rounding_mode="floor")
+    return least + (1 - least) * (tasks + 1) / len(sizes)
+
+
 def plain_logits(head: Head, features: Tensor) -> Tensor:
     """What the head gives: of a cosine head whose scale was fixed, that scale times the cosines."""
     answer: Tensor = head(features)

@@ -14,7 +14,8 @@
   `complement`, `main_directions`, `null_space`; `without` and `within` (the parts of an update outside and inside).
 * Classifier alignment: `ClassGaussians` (statistics of classes, and features drawn from them), `align_head` with
   `AlignmentSettings` (the head trained on these), its logits `plain_logits`, `task_normalized` and `scaled_cosine`,
-  `nearness` (means of older classes nearer to zero), `head_values` (for `WeightSwap`), `check_alignable`.
+  `nearness` and `reversed_nearness` (means of older or of newer classes nearer to zero), `head_values` (for
+  `WeightSwap`), `check_alignable`.
 * Rehearsal: `DistillingRehearsal` (exemplars among a task's images, and the model from before the task), `OldModel`
   (the answers of that model), `evaluating` (all modules in evaluation mode for a while), `head_weights`.
 * Losses: `step_loss` (the benchmark's, of other logits), `cosface_loss` (a margin for the true class),
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         head_values,
         nearness,
         plain_logits,
+        reversed_nearness,
         scaled_cosine,
         task_normalized,
     )
@@ -146,6 +148,7 @@ __all__ = [
     "reference_images",
     "reference_texts",
     "refuse_unscaled",
+    "reversed_nearness",
     "row_positions",
     "scaled_cosine",
     "self_contrast",
@@ -214,6 +217,7 @@ LAZY = {
     "mean_over_samples": "clsuite.learner.importances",
     "multi_step": "clsuite.learner.schedules",
     "nearness": "clsuite.learner.alignment",
+    "reversed_nearness": "clsuite.learner.alignment",
     "null_space": "clsuite.learner.subspaces",
     "one_against_rest": "clsuite.learner.loss",
     "plain_logits": "clsuite.learner.alignment",

@@ -14,6 +14,7 @@ from clsuite.learner.alignment import (
     head_values,
     nearness,
     normalized,
+    reversed_nearness,
     scaled_cosine,
     task_normalized,
 )
@@ -46,6 +47,12 @@ def generator() -> torch.Generator:
 def test_older_means_are_drawn_nearer_to_zero() -> None:
     torch.testing.assert_close(nearness([2, 1], 0.9), torch.tensor([0.95, 0.95, 1.0]))
     torch.testing.assert_close(nearness([3], 0.9), torch.ones(3))
+
+
+def test_by_the_slip_of_tunas_code_newer_means_are_drawn_nearer() -> None:
+    """Class 0 alone is over 0.9: 3 // -2 is -2, so that the factor of class 3 is 0.9 + 0.1 * (-2 + 1) / 3."""
+    expected = torch.tensor([0.9 + 0.1 / 3, 0.9, 0.9, 0.9 - 0.1 / 3, 0.9 - 0.1 / 3, 0.9 - 0.2 / 3])
+    torch.testing.assert_close(reversed_nearness([2, 2, 2], 0.9), expected)
 
 
 def test_logits_are_divided_by_the_mean_norm_of_the_tasks() -> None:

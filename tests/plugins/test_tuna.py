@@ -167,6 +167,19 @@ def test_each_task_adds_the_papers_parameters(learned: tuple[Watched, Any]) -> N
     assert plugin.stored_bytes() == {"modules": 4 * 4 * one, "statistics": 6 * 4 * (192 + 192**2)}
 
 
+@pytest.mark.parametrize(
+    ("means", "expected"), [("plain", None), ("nearness", [0.95, 0.95, 1.0, 1.0]), ("code", [0.95, 0.9, 0.9, 0.85])]
+)
+def test_which_means_are_drawn_to_zero(
+    means: str, expected: list[float] | None, make_stream: Any, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor | None] = []
+    monkeypatch.setattr("clsuite_plugins.tuna.align_head", lambda *_, factors: seen.append(factors))
+    make_stream(TUNA(**SMALL, means=means), on=scenario.first(2), **TRAINING).run()
+    (factors,) = seen
+    assert (None if factors is None else factors.tolist()) == (None if expected is None else pytest.approx(expected))
+
+
 def test_what_is_refused(make_stream: Any, scenario: Scenario) -> None:
     with pytest.raises(UserError, match=r"tuna: training\.head must be cosine"):
         make_stream(TUNA(), head="linear").learner.start(scenario)
