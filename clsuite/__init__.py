@@ -1,7 +1,7 @@
 """clsuite: continual learning benchmarks for pre-trained vision models.
 
 ``clsuite.run(benchmark, method, seed)`` does one run, or reads its record if it is done; ``clsuite.bench`` does many,
-``clsuite.tune`` selects hyper-parameters, ``clsuite.compare(first, second)`` compares two methods, and
+``clsuite.tune`` selects hyperparameters, ``clsuite.compare(first, second)`` compares two methods, and
 ``clsuite.load_model(record)`` returns a trained model. Methods derive from `Plugin`; `clsuite.plugin` has everything
 that is needed to write one. Names are imported on first use, so that importing clsuite is fast.
 """

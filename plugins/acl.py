@@ -28,7 +28,7 @@ class ACL(Plugin):
     after the adaptation; DualPrompt, which the authors have, is one of them here.
 
     * The authors compute the prototypes from augmented images. Here no image is augmented, so that the prototypes are
-      those of the images themselves, and do not hang on draws.
+      those of the images themselves, and do not depend on random draws.
     * With L2P the authors keep the original network for the queries. Here queries come from the adapted one: a second
       network is not kept.
 

@@ -22,7 +22,7 @@ class BiC(DistillingRehearsal):
 
     * Some images of each class are never trained on. They are part of the memory, equally many of each seen class.
     * Stage 1: a later task is trained on its other images and the exemplars with ``(1 - share) * CE + share * KD``
-      (equations 1 to 3). The teacher's logits are those that it was evaluated with, so with its correction.
+      (equations 1 to 3). The teacher's logits are those that it was evaluated with, including its correction.
     * Stage 2: the network is fixed. ``alpha * logit + beta`` takes the place of a new class's logit (equation 4), and
       both numbers minimize the cross-entropy of the images held out, plus ``penalty / 2 * beta^2``.
 
@@ -51,6 +51,8 @@ class BiC(DistillingRehearsal):
         incompatible_with={
             "all data": "joint training has all data already",
             "averages weights": "the correction would not belong to the weights that are evaluated",
+            "swaps weights": "the correction would not belong to the weights that are evaluated",
+            "adds modules": "the old model that is distilled would have the modules of the new task",
             "exemplars": "other exemplars may be images that bic holds out: it rehearses its own",
         },
         scenarios=("class_incremental", "task_incremental", "long_tailed"),

@@ -57,6 +57,7 @@ class ICaRL(RehearsalPlugin):
         paper="Rebuffi, CVPR 2017 (iCaRL)",
         scores="distance",
         buffer="herding",
+        effects=("reads network",),
     )
     state = ("_means", "_bytes")
 

@@ -31,8 +31,8 @@ class LogitAdjustment(Plugin):
 
     In a stream, pi is what the batches of a task have: the frequencies of the task's training images, and those of the
     exemplars that other plugins keep, each as far as a batch has own samples or exemplars. Beside exemplars it thus
-    mends the bias towards the task's classes too. Without exemplars, older classes have the frequency 0 and do almost
-    not compete, as with a local loss. Plugins that choose training images come before this one.
+    mends the bias towards the task's classes too. Without exemplars, older classes have the frequency 0 and hardly
+    compete, as with a local loss. Plugins that choose training images come before this one.
 
     Args:
         tau: Factor of the log frequencies (paper and code: 1); 0 is the usual cross-entropy.
@@ -55,6 +55,8 @@ class LogitAdjustment(Plugin):
             UserError: If a plugin rehearses exemplars that are in no buffer, or a task has one class and no exemplars.
         """
         keeping = [plugin for plugin in learner.plugins if {"exemplars", "all data"} & {*plugin.traits.memory}]
+        adding = [plugin for plugin in keeping if plugin is not self and _adds(plugin)]
+        self._buffers = [plugin for plugin in adding if isinstance(plugin, RehearsalPlugin)]
         for plugin in keeping:
             if "exemplars" in plugin.traits.memory and not isinstance(plugin, RehearsalPlugin):
                 raise UserError(
@@ -62,10 +64,10 @@ class LogitAdjustment(Plugin):
                     "frequencies of their classes in a batch are not known"
                 )
         lonely = next((task for task in scenario.tasks if len(task.classes) == 1), None)
-        if self.tau and lonely is not None and not keeping:
+        if self.tau and lonely is not None and not adding:
             raise UserError(
-                f"logit_adjustment: task {lonely.index} ({lonely.name}) has one class, with which older ones do almost "
-                "not compete, so that nothing is learned: take tasks of several classes, or add exemplars"
+                f"logit_adjustment: task {lonely.index} ({lonely.name}) has one class, with which older ones hardly "
+                "compete, so that nothing is learned: take tasks of several classes, or add exemplars"
             )
 
     def select_indices(self, learner: Learner, task: Task, indices: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -88,7 +90,7 @@ class LogitAdjustment(Plugin):
 
     def _prior(self, learner: Learner, batch: Batch) -> Tensor:
         """The expected frequencies ``[classes of the stream]`` of a batch."""
-        buffers = [plugin.buffer.labels for plugin in learner.plugins if isinstance(plugin, RehearsalPlugin)]
+        buffers = [plugin.buffer.labels for plugin in self._buffers]
         kept, share = torch.cat([*buffers, torch.zeros(0, dtype=torch.int64)]), batch.own / len(batch)
         if share == 1 or not len(kept):
             return self._own
@@ -97,3 +99,10 @@ class LogitAdjustment(Plugin):
     def _frequencies(self, learner: Learner, labels: Tensor) -> Tensor:
         counts = torch.bincount(labels.cpu(), minlength=len(learner.scenario.classes)).double()
         return counts / counts.sum().clamp_min(1)
+
+
+def _adds(plugin: Plugin) -> bool:
+    """Whether a plugin adds images to batches, or to those that a task is trained on."""
+    return any(
+        getattr(type(plugin), hook) is not getattr(Plugin, hook) for hook in ("transform_batch", "select_indices")
+    )

@@ -48,7 +48,10 @@ class LUCIR(DistillingRehearsal):
 
     traits = Traits(
         memory=("exemplars", "weights"),
-        incompatible_with={"all data": "joint training has all data already"},
+        incompatible_with={
+            "all data": "joint training has all data already",
+            "adds modules": "the old model that is distilled would have the modules of the new task",
+        },
         scenarios=("class_incremental", "task_incremental", "long_tailed"),
         paper="Hou, CVPR 2019 (LUCIR)",
         training={"head": "cosine"},

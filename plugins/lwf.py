@@ -34,7 +34,7 @@ class LwF(Plugin):
         memory=("logits",),
         second_pass="it records old answers and warms up the head before training",
         paper="Li, ECCV 2016 (LwF)",
-        effects=("warms up head",),
+        effects=("reads network", "warms up head"),
     )
     state = ("_bytes",)
 

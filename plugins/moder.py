@@ -43,7 +43,7 @@ class MoDER(Plugin):
         draws: Features drawn from each Gaussian of older classes in a step.
         retrieved: Experts that are composed for an unseen class.
         temperature: Of the softmax over their cosines.
-        nearness: Least cosine to the nearest seen class from which on experts are composed.
+        nearness: Least cosine to the nearest seen class above which experts are composed.
     """
 
     traits = Traits(

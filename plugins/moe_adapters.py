@@ -45,7 +45,7 @@ class MoEAdapters(Plugin):
         code_batch: Features of one of them (ours).
         code_lr: Its learning rate (authors: 0.01).
         code_held_out: Share of the features that it is not trained on; their errors are the usual ones (ours).
-        threshold: Deviations above the usual error from which on an image is a stranger (ours).
+        threshold: Deviations above the usual error above which an image is a stranger (ours).
     """
 
     traits = Traits(

@@ -52,8 +52,8 @@ class RAPF(Plugin):
         fuse_bias: Share that the new map has at least in the fusion (authors: 0.6 on CIFAR-100, 0.5 to 0.8 elsewhere).
         ridge: What is added to each variance for the draws (authors: 1e-4).
         shrink: Whether the means of variances and of covariances are added to them (authors: on ImageNet-R and CUB).
-        first_drop: Epoch from which on the rate is a tenth.
-        second_drop: Epoch from which on it is a hundredth.
+        first_drop: Epoch after which the rate is a tenth.
+        second_drop: Epoch after which it is a hundredth.
     """
 
     traits = Traits(

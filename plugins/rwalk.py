@@ -17,7 +17,7 @@ class RWalk(PathPenalty):
     Chaudhry et al., "Riemannian walk for incremental learning" (ECCV 2018), which joins `ewc` and `si`. F is a moving
     average over steps of the squared gradient, F <- alpha g^2 + (1 - alpha) F. The score of a parameter gains, in each
     interval of some steps, what these have lowered the loss, -sum g (theta_after - theta_before), divided by
-    F D^2 / 2 + epsilon, where D is the way of the interval. Scores are halved with each later task. The importance is
+    F D^2 / 2 + epsilon, where D is the distance moved. Scores are halved with each later task. The importance is
     F / max F + max(score, 0) / max score, with the maxima over all parameters.
 
     As in Avalanche, g is the gradient of a batch's mean loss without the penalty. Unlike there, it is that of the
@@ -29,7 +29,7 @@ class RWalk(PathPenalty):
             ``clsuite tune quickstart`` finds on validation parts.
         alpha: Share of the new squared gradient in F (Avalanche: 0.9).
         interval: Number of steps of an interval (Avalanche: 10).
-        epsilon: What is added to the squared way (Avalanche: 1.2e-7).
+        epsilon: What is added to the squared distance (Avalanche: 1.2e-7).
     """
 
     traits = Traits(

@@ -23,7 +23,7 @@ class SelectiveLoRA(Plugin):
       the identity (straight-through), so that a closed matrix can open again; its A and B have no gradient meanwhile.
     * The loss is the cross-entropy plus ``penalty`` times the mean of all ``|s|``, without it in the first steps of a
       task: B is zero at first, s has no gradient of the cross-entropy then, and the penalty alone would close all.
-    * Weight decay would act on s as a second penalty, and leaves it out (TAPS: it does not).
+    * Weight decay is not applied to s, where it would act as a second penalty (TAPS applies it).
 
     With ``penalty: 0`` and a threshold that no s falls below it is `pet` to the bit, unless gradients are clipped by
     their norm, in which those of s are too. ``clsuite plot RUNS --kind loss --curve open`` shows the share that is on.

@@ -39,7 +39,7 @@ class SEMA(Plugin):
         size: Hidden units of an adapter (authors: 16).
         code: Length of a descriptor's code (authors: 128).
         expandable: The blocks that can have several adapters, as ``9-11``; by default the last quarter (authors).
-        threshold: Deviations from which on a batch is new (authors: 2; 1 on ImageNet-A and VTAB).
+        threshold: Deviations above which a batch is new (authors: 2; 1 on ImageNet-A and VTAB).
         func_epochs: Epochs of an added adapter; by default the training's (authors: the same).
         descriptor_epochs: Epochs of a descriptor (authors: 20).
         descriptor_lr: Its learning rate at the start (authors: 0.01).
@@ -53,7 +53,11 @@ class SEMA(Plugin):
         requires=("vit", "gradient"),
         memory=("modules",),
         pet=("adaptformer",),
-        incompatible_with={"all data": "joint training has nothing to expand for"},
+        incompatible_with={
+            "all data": "joint training has nothing to expand for",
+            "select_indices": "adapters are trained before the task begins for other plugins",
+            "reads network": "the network is read after it was trained on the new task's images",
+        },
         scenarios=("class_incremental", "task_incremental", "long_tailed"),
         second_pass="it looks at a task's images before the training",
         training={

@@ -24,8 +24,8 @@ class SI(PathPenalty):
     Args:
         penalty: lambda; the loss gains lambda / 2 * sum importance (theta - anchor)^2, so that it is 2 c of the paper.
             The default is what ``clsuite tune quickstart`` finds on validation parts.
-        xi: Damping of the division by the squared way, which keeps importances of unmoved parameters finite. (FACIL:
-            0.1, which is far above all D^2 of a fine-tuned network, so that importances are those omega.)
+        xi: Damping of the division by D^2, which keeps importances of unmoved parameters finite. (FACIL: 0.1,
+            which is far above all D^2 of a fine-tuned network, so that importances are those omega.)
     """
 
     traits = Traits(

@@ -14,7 +14,7 @@ from clsuite.plugin.helpers import check_alignable, full_precision
 
 
 class TAIL(Plugin):
-    """Freezes the backbone; each task trains a module of its own, under which its classes are answered for ever.
+    """Freezes the backbone; each task trains a module of its own, under which its classes are answered forever.
 
     Liu et al., "TAIL: task-specific adapters for imitation learning with large pretrained models" (ICLR 2024), whose
     abstract is known here. There a policy imitates demonstrations, a task is one of a robot's, and it is known at test

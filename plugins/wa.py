@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from clsuite.plugin import Learner, Step, Task, Traits, check_range
+from clsuite.plugin import Learner, Scenario, Step, Task, Traits, check_range
 from clsuite.plugin.helpers import DistillingRehearsal, head_weights
 
 
@@ -41,6 +41,7 @@ class WA(DistillingRehearsal):
             "all data": "joint training has all data already",
             "averages weights": "the head that is aligned would not be the one that is evaluated",
             "trains other networks": "there is one old model to distill",
+            "adds modules": "the old model that is distilled would have the modules of the new task",
         },
         scenarios=("class_incremental", "task_incremental", "long_tailed"),
         paper="Zhao, CVPR 2020 (WA)",
@@ -62,6 +63,12 @@ class WA(DistillingRehearsal):
         check_range("wa", at_least=0, at_most=1, distillation=distillation)
         check_range("wa", above=0, temperature=temperature)
         self.distillation, self.temperature, self.align = distillation, temperature, align
+
+    def on_stream_start(self, learner: Learner, scenario: Scenario) -> None:
+        """Create the buffer; weights that cannot be aligned are refused."""
+        super().on_stream_start(learner, scenario)
+        if self.align:
+            head_weights(learner, "wa")
 
     def classification(self, learner: Learner, step: Step) -> Tensor | None:
         """Cross-entropy and distillation; the cross-entropy alone in the first task, or without distillation."""

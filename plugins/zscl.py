@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clsuite.plugin import Learner, Plugin, Scenario, Step, Task, Traits, UserError, check_range
+from clsuite.plugin import ImageTable, Learner, Plugin, Scenario, Step, Task, Traits, UserError, check_range
 from clsuite.plugin.helpers import (
     SINGLE_PASS,
     ClassTexts,
     clip_of,
     distillation,
     random_tokens,
+    read_rows,
     reference_images,
     reference_texts,
     set_weights,
@@ -51,7 +52,7 @@ class ZSCL(Plugin):
         reference: Folder ``CLASS/*`` of reference images, absolute or below the data root; null takes the task's own.
         names: File in that folder with lines ``CLASS<tab>name``; by default names are the folders' or WordNet's.
         images_per_class: Largest number of images of each class of the folder.
-        fingerprint: The beginning of the hash that the folder's images must have; another one is told.
+        fingerprint: The beginning of the hash that the folder's images must have; a different one is reported.
         texts: ``classes`` (the first prompt of each class of the references), ``random`` (sentences of random tokens),
             or a file with a text in each line.
         random_texts: Number of random sentences (authors: 1000).
@@ -71,7 +72,7 @@ class ZSCL(Plugin):
         incompatible_with={
             "all data": "joint training starts from the pre-trained weights at each task",
             "freezes_backbone": "the towers are frozen: there is nothing to distill",
-            "averages weights": "both put a mean of weights in place for the evaluation",
+            "averages weights": "zscl may put a mean of weights in place for the evaluation, as the other does",
         },
         training={
             "head": "zero_shot",
@@ -133,7 +134,7 @@ class ZSCL(Plugin):
             raise UserError("zscl: it classifies by text features: it needs training.head: zero_shot")
         backbone.clip.logit_scale.requires_grad_(False)
         self._teacher = copy.deepcopy(backbone).requires_grad_(False).eval()
-        self._read: tuple[NDArray[np.uint8], NDArray[np.int64]] | None = None
+        self._read: tuple[ImageTable, NDArray[np.int64]] | None = None
         if self.texts == "random":
             size, draws = (self.random_texts, self.random_tokens), learner.generator("zscl texts")
             self._words = random_tokens(self._teacher, *size, draws)
@@ -153,9 +154,9 @@ class ZSCL(Plugin):
         """Find the R reference images, and compute the teacher's features of them and of the texts."""
         if self.reference is not None:
             found = reference_images(learner, self.reference, self.names, self.images_per_class, self.fingerprint)
-            self._read, names = (found.table.images, found.rows), found.names
+            self._read, names = (found.table, found.rows), found.names
         else:
-            self._read = learner.scenario.table.images, task.train
+            self._read = learner.scenario.table, task.train
             names = tuple(learner.scenario.class_names[label] for label in task.classes)
         with learner.autocast():
             parts = torch.arange(len(self._read[1])).split(self.reference_batch)
@@ -166,8 +167,8 @@ class ZSCL(Plugin):
     def _pixels(self, learner: Learner, places: Tensor) -> Tensor:
         """Some of the reference images, ``[len(places), C, H, W]``, which are not kept: they are in a table."""
         assert self._read is not None
-        images, rows = self._read
-        return torch.from_numpy(images[rows[places.numpy()]]).to(learner.device)
+        table, rows = self._read
+        return torch.from_numpy(read_rows(table.images, rows[places.numpy()])).to(learner.device)
 
     def _read_texts(self, learner: Learner, names: Sequence[Any]) -> Tensor:
         if self.texts == "classes":

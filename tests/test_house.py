@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,14 @@ def test_plugins_know_neither_each_other_nor_what_stands_above_the_learner() -> 
 def test_every_package_has_a_floor() -> None:
     assert Path(clsuite.__file__).parent == PACKAGE
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(HEIGHT) - set(FLOORS[0])
+
+
+def test_every_package_is_part_of_the_wheel() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    packages = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("*.py")}
+    assert packages <= {*settings["packages"]}
+    listed = {name for name in settings["packages"] if name.split(".")[0] == "clsuite"}
+    assert all((ROOT / name.replace(".", "/")).is_dir() for name in listed)
 
 
 def test_what_breaks_the_rules_is_seen() -> None:

@@ -96,7 +96,7 @@ def tables(figures: Mapping[str, Figures], stream: str) -> str:
 
 
 def _only_theirs(figures: Mapping[str, Figures]) -> list[str]:
-    lines = ["", "| only Avalanche | | gradient samples | stored |", "|---|--:|--:|--:|"]
+    lines = ["", "| Avalanche, not compared here | | gradient samples | stored |", "|---|--:|--:|--:|"]
     for name in sorted(figures):
         theirs = name.removesuffix(THEIRS)
         if theirs != name and theirs not in {paired for _, paired in PAIRS}:

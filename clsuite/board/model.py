@@ -199,7 +199,7 @@ class Reported(_Model):
     """Figures that a paper states; never ranked with measured rows.
 
     Attributes:
-        figures: By the paper's own name of the metric, as written there (per cent unless the name says otherwise).
+        figures: By the paper's own name of the metric, as written there (percent unless the name says otherwise).
         address: Address of the paper; empty where it is not known.
         second_hand: Whether they were read in tables of later papers and not in the paper itself.
     """

@@ -177,7 +177,7 @@ def has_setting(record: RunRecord, setting: str) -> bool:
         return False
     recorded = [{one.name: one.args for one in record.plugins}, record.config.get("training")]
     due, found = (_value_at(setting, part) for part in ([dict(named[0]), named[1]], recorded))
-    return bool(due == found)
+    return due is not None and bool(due == found)
 
 
 def _value_at(setting: str, parts: Sequence[Any]) -> Any:

@@ -20,6 +20,6 @@ def ask_to_cancel(console: Console, executor: Executor) -> None:
             answer = console.input("cancel the jobs that were submitted? [y/N] ", markup=False)
     if answer.strip().lower() in ("y", "yes"):
         executor.cancel()
-        console.print("the jobs are cancelled")
+        console.print("the jobs are canceled")
     else:
         console.print("the jobs continue; the same command shows their progress")

@@ -98,7 +98,7 @@ DATASETS: dict[str, Dataset] = {
         train=73257, test=26032, statistics=Statistics((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
     ),
     "usps": Dataset(
-        "handwritten digits of post codes", 10, "16 x 16 gray", "none stated",
+        "handwritten digits of ZIP codes", 10, "16 x 16 gray", "none stated",
         url="https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass.html#usps",
         place="usps.bz2 and usps.t.bz2", homes=(".", "usps"), parts=("usps.bz2", "usps.t.bz2"),
         read=_USPS, source=_USPS, train=7291, test=2007,

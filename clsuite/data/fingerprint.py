@@ -64,5 +64,5 @@ def check_remembered(what: str, name: str, found: str, cache: Path) -> None:
     if found != remembered:
         raise UserError(
             f"{what} has the fingerprint {found}, but had {remembered} when it was first loaded: the copy is different "
-            f"or has changed. If this is intended, delete '{path}' or load it as image_folder."
+            f"or has changed, or another version of clsuite read it in another way. To accept it, delete '{path}'"
         )

@@ -157,8 +157,11 @@ def _check_order(plugins: Sequence[Named], arguments: Sequence[Mapping[str, Any]
     for one, other in combinations(range(len(plugins)), 2):
         earlier, later = plugins[one][0], plugins[other][0]
         reason = _reason_to_precede(effects[other], effects[one])
-        if reason and _reason_to_precede(effects[one], effects[other]):
-            raise UserError(f"'{earlier}' and '{later}' cannot be combined: each must come before the other")
+        if reason and (against := _reason_to_precede(effects[one], effects[other])):
+            raise UserError(
+                f"'{earlier}' and '{later}' cannot be combined: each must come before the other, '{later}' before "
+                f"'{earlier}', {reason}, and '{earlier}' before '{later}', {against}"
+            )
         if reason:
             raise UserError(f"'{later}' must come before '{earlier}', {reason}: write [{later}, {earlier}]")
 
@@ -204,7 +207,8 @@ def _offered(source: PluginSource) -> set[str]:
     """
     frozen = {"freezes_backbone"} if source.traits.freezes_backbone else set()
     loss = {"loss"} if "classification" in source.hooks else set()
-    return {*source.traits.memory, *source.traits.effects, *source.hooks, *frozen, *loss}
+    swaps = {"swaps weights"} if source.hooks >= TEMPORARY_WEIGHTS else set()
+    return {*source.traits.memory, *source.traits.effects, *source.hooks, *frozen, *loss, *swaps}
 
 
 def _beside_frozen(traits: Traits) -> Mapping[str, str]:

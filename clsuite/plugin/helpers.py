@@ -5,6 +5,7 @@
   normalizations), `check_trained` (that kinds of modules are trained).
 * Weights as values: `weights_of` (a copy), `mean_of` (soups), `task_vector` (the end without the start), `set_weights`,
   `top_share` (masks of the largest entries).
+* Images of a table: `read_rows`.
 * Statistics: `TakenRows` (an image that comes again counts once), `row_positions`, `token_covariances` (of what the
   attentions are given).
 * Analytic classifiers: `AnalyticPlugin` (statistics of frozen features) and its kinds `RidgePlugin`,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from clsuite.backbones.class_texts import ClassTexts
     from clsuite.backbones.clip import clip_of
     from clsuite.data.batch import BatchLoader
+    from clsuite.data.table import read_rows
     from clsuite.data.taken import TakenRows, row_positions
     from clsuite.learner.alignment import (
         AlignmentSettings,
@@ -145,6 +147,7 @@ __all__ = [
     "one_against_rest",
     "plain_logits",
     "random_tokens",
+    "read_rows",
     "reference_images",
     "reference_texts",
     "refuse_unscaled",
@@ -217,14 +220,15 @@ LAZY = {
     "mean_over_samples": "clsuite.learner.importances",
     "multi_step": "clsuite.learner.schedules",
     "nearness": "clsuite.learner.alignment",
-    "reversed_nearness": "clsuite.learner.alignment",
     "null_space": "clsuite.learner.subspaces",
     "one_against_rest": "clsuite.learner.loss",
     "plain_logits": "clsuite.learner.alignment",
     "random_tokens": "clsuite.probes.reference_images",
+    "read_rows": "clsuite.data.table",
     "reference_images": "clsuite.probes.reference_images",
     "reference_texts": "clsuite.probes.reference_images",
     "refuse_unscaled": "clsuite.learner.precision",
+    "reversed_nearness": "clsuite.learner.alignment",
     "row_positions": "clsuite.data.taken",
     "scaled_cosine": "clsuite.learner.alignment",
     "self_contrast": "clsuite.learner.loss",

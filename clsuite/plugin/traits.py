@@ -32,7 +32,8 @@ class Traits:
         memory: What is kept between tasks: ``exemplars``, ``logits``, ``importances``, ``prototypes``, ``statistics``,
             ``weights``, ``masks``, ``blocks``, ``modules``, ``all data``.
         incompatible_with: What other plugins of the method must not store or do (an entry of their `memory` or
-            `effects`, ``freezes_backbone``, or the name of one of their hooks), with the reason.
+            `effects`, ``freezes_backbone``, ``swaps weights`` (others for the evaluation), or the name of one of their
+            hooks), with the reason.
         scenarios: Kinds of streams that it can learn; all by default.
         unsupported_scenarios: Kinds of streams that it cannot learn, with the reason.
         second_pass: Why it uses the images of a task a second time besides training, if it does: it cannot learn

@@ -35,9 +35,9 @@ CAPTION = (
     "weighted: all test images together, as most papers' last accuracy"
 )
 OVER_ORDERS = (
-    "accuracies in %, mean ± 95 % interval over orders drawn at random, each with its mean over seeds; in brackets min "
-    "· median · max over orders; ↑ higher is better, ↓ lower; macro: every test part alike, weighted: all test images "
-    "together, as most papers' last accuracy"
+    "accuracies in %, mean ± 95 % interval over orders drawn at random, each with its mean over seeds; in parentheses "
+    "min · median · max over orders; ↑ higher is better, ↓ lower; macro: every test part alike, weighted: all test "
+    "images together, as most papers' last accuracy"
 )
 CHOSEN = "; orders after + were chosen, such as by a search, and count for min and max only"
 UNEQUAL = "; the methods ran in different numbers of orders, and the minimum over more orders is lower"
@@ -152,7 +152,7 @@ def heading(column: Column) -> str:
 def figure_text(figure: Figure, column: Column) -> str:
     """A cell as text: mean ± half-width, accuracies in percent; a cost without its interval.
 
-    If there are several orders, the minimum, median and maximum over them follow in brackets.
+    If there are several orders, the minimum, median and maximum over them follow in parentheses.
     """
     text = number_text(figure.mean, column.unit)
     if not column.is_cost and figure.half is not None:

@@ -39,7 +39,7 @@ def named_files(info: PluginInfo, args: Mapping[str, Any], data_root: Path | Non
     """
     texts = _own_texts(info, args)
     places = [*([data_root] if data_root else []), Path()]
-    folders = _named_folders(info, texts, places) if FINGERPRINT in args else {}
+    folders = _named_folders(texts, places) if FINGERPRINT in args else {}
     inside = [folder for found in folders.values() for folder in found]
     hashes: dict[str, str] = {}
     for place, text in texts.items():
@@ -78,20 +78,24 @@ def refuse_changed_files(plugins: Sequence[PluginInfo], entries: Sequence[Plugin
 
 
 def _own_texts(info: PluginInfo, args: Mapping[str, Any]) -> dict[str, str]:
-    """The texts in a plugin's arguments that may be paths."""
+    """The texts in a plugin's arguments that may be paths.
+
+    A default such as ``classes`` or ``all`` is a word, even beside a file or a folder of that name; one such as
+    ``captions.txt`` or ``lists/captions`` is a path.
+    """
     parameters = info.source.parameters if info.source else ()
     words = {one.name for one in parameters if _is_word(one.annotation, one.aliases)}
-    return {place: text for place, text in _texts(args) if place.partition(".")[0] not in words}
-
-
-def _named_folders(info: PluginInfo, texts: Mapping[str, str], places: Sequence[Path]) -> dict[str, list[Path]]:
-    """The folders that texts name; a default such as ``classes`` is a word, even beside a folder of that name."""
-    defaults = {one.name: one.default for one in info.source.parameters} if info.source else {}
+    defaults = {one.name: one.default for one in parameters if not {*"./"} & {*str(one.default)}}
     return {
-        place: found
-        for place, text in texts.items()
-        if text != defaults.get(place) and (found := _found(text, places, os.path.isdir))
+        place: text
+        for place, text in _texts(args)
+        if place.partition(".")[0] not in words and text != defaults.get(place)
     }
+
+
+def _named_folders(texts: Mapping[str, str], places: Sequence[Path]) -> dict[str, list[Path]]:
+    """The folders that texts name."""
+    return {place: found for place, text in texts.items() if (found := _found(text, places, os.path.isdir))}
 
 
 def _texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:

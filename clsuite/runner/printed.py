@@ -20,7 +20,7 @@ from clsuite.runner.resolve import chosen_methods, outline
 from clsuite.runner.settings import content_of
 from clsuite.runner.spec import BenchmarkSpec
 from clsuite.runner.streams import find_stream_file
-from clsuite.runner.training import merged, without_lists
+from clsuite.runner.training import leaves, merged, without_lists
 from clsuite.runner.tuned import searches_of
 from clsuite.scenarios.spec import FromAvalanche
 
@@ -40,13 +40,14 @@ def printed_benchmark(spec: BenchmarkSpec, folder: Path, options: RunOptions) ->
     methods = chosen_methods(spec, options) if options.methods else spec.methods
     whole = {**methods, **({} if options.methods else spec.more_methods)}
     same = [name for name, method in spec.named_methods.items() if whole.get(name) == method]
+    searches = [one for one in spec.tuned if one.setting not in leaves(options.training)]
     changes = {
         "limit_tasks": tasks_learned(spec, options.limit_tasks),
         "seeds": tuple(options.seeds or spec.seeds),
         "evaluation": evaluation_config(spec, options).get("evaluation"),
         "methods": _methods(methods, folder, options, whole=bool(options.methods)),
         "more_methods": {} if options.methods else _methods(spec.more_methods, folder, options, whole=False),
-        "tuned": searches_of(spec.tuned, same),
+        "tuned": searches_of(searches, same),
     }
     kept = _at_home(spec, folder, options.data_root)
     return write_yaml({**content_of(kept, every=True), **content_of(changes, every=True)})

@@ -58,11 +58,10 @@ def with_settings(spec: BenchmarkSpec, settings: Mapping[str, Any]) -> Benchmark
     """
     if not settings:
         return spec
-    content = content_of(spec)
+    content, paths = content_of(spec), {key: _path(key, spec) for key in settings}
     for key, value in settings.items():
-        path = _path(key, spec)
-        _put(content, path, value, key)
-    if spec.tuned and "tuned" not in settings:
+        _put(content, paths[key], value, key)
+    if spec.tuned and not any(path[0] == "tuned" for path in paths.values()):
         content["tuned"] = [content_of(search) for search in _searches_left(spec, content)]
     try:
         return BenchmarkSpec.model_validate(content)

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from clsuite.config.error_text import Mistyped, shown
 from clsuite.config.spec import Spec
 from clsuite.errors import did_you_mean, unknown_word
-from clsuite.learner.options import TrainingSpec
+from clsuite.learner.options import OptimizerSpec, TrainingSpec
 from clsuite.plugin.loading import short_name
 from clsuite.runner.methods import MethodSpec
 
@@ -59,11 +59,21 @@ def check_searches(searches: Iterable[TunedSpec], methods: Mapping[str, MethodSp
         for name in search.methods:
             if name not in methods:
                 raise ValueError(str(did_you_mean("method", name, methods)))
-            known = [short_name(use.name) for use in methods[name].plugins]
-            first = search.setting.partition(".")[0]
-            if first not in (*known, *TrainingSpec.model_fields):
-                what = f"setting '{search.setting}' of method '{name}'"
-                raise ValueError(unknown_word(what, first, [*known, *TrainingSpec.model_fields]))
+            what = f"setting '{search.setting}' of method '{name}'"
+            part: Mapping[str, Any] = _settings_of(methods[name])
+            for key in search.setting.split("."):
+                known = part if isinstance(part, Mapping) else {}
+                if key not in known:
+                    raise ValueError(f"{unknown_word(what, key, known)} A search chose a value that the file gives")
+                part = known[key]
+
+
+def _settings_of(method: MethodSpec) -> dict[str, Any]:
+    """What a search can be about: the arguments that a file gives to a method's plugins, and fields of the training."""
+    own = method.training.get("optimizer")
+    of_optimizer = {**dict.fromkeys(OptimizerSpec.model_fields), **(own if isinstance(own, Mapping) else {})}
+    of_plugins = {short_name(use.name): use.args for use in method.plugins}
+    return {**dict.fromkeys(TrainingSpec.model_fields), "optimizer": of_optimizer, **of_plugins}
 
 
 def searches_of(searches: Iterable[TunedSpec], names: Iterable[str]) -> tuple[TunedSpec, ...]:

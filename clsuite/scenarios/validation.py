@@ -1,4 +1,4 @@
-"""The stream on which hyper-parameters are selected; it contains no test rows."""
+"""The stream on which hyperparameters are selected; it contains no test rows."""
 
 from __future__ import annotations
 

@@ -26,10 +26,10 @@ class ParameterPath:
 def find_places(
     space: Sequence[Dimension], method: MethodSpec, sources: Sequence[PluginSource]
 ) -> dict[str, ParameterPath]:
-    """The place of each hyper-parameter.
+    """The place of each hyperparameter.
 
     Args:
-        space: The hyper-parameters; a name may be given alone or after its plugin (``lwf.alpha``) or ``training``.
+        space: The hyperparameters; a name may be given alone or after its plugin (``lwf.alpha``) or ``training``.
         method: The method.
         sources: What its plugins declare.
 
@@ -44,7 +44,7 @@ def find_places(
     for dimension in space:
         candidates = known.get(dimension.name, [])
         if not candidates:
-            raise did_you_mean("hyper-parameter in --space:", dimension.name, known)
+            raise did_you_mean("hyperparameter in --space:", dimension.name, known)
         if len(candidates) > 1:
             names = " or ".join(f"'{whole}'" for whole, _ in candidates)
             raise UserError(f"'{dimension.name}' in --space may be {names}: write which")

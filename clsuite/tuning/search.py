@@ -179,7 +179,7 @@ def make_search(
             f"--tasks is {options.tasks}, but the final runs learn {learned} tasks only: give --tasks {learned}"
         )
     if options.orders is not None:
-        raise UserError("orders are for clsuite bench: choose hyper-parameters first, then run several orders")
+        raise UserError("orders are for clsuite bench: choose hyperparameters first, then run several orders")
     name, found = _named_method(method, spec) if isinstance(method, str) else method
     first = (options.seeds or spec.seeds)[0]
     return Search(

@@ -20,7 +20,7 @@ from clsuite.board.cite.protocol import cited_by, paragraph
 from clsuite.board.cite.references import Reference, bibliography, of_backbone, of_data, of_method, references
 from clsuite.board.cite.table import INTERVAL, TESTED, make_table
 from clsuite.board.papers import PAPERS
-from clsuite.board.status import _shipped, named_method
+from clsuite.board.status import _shipped, has_setting, named_method
 from clsuite.cli.main import main
 from clsuite.data.catalog import DATASETS
 from clsuite.metrics import LAST
@@ -162,6 +162,8 @@ def test_the_paragraph_says_what_the_benchmark_states_of_searches(
     ) in text
     other_value = stated(tmp_path, monkeypatch, searched, 9.0)
     assert "No search for hyperparameters is recorded" in other_value
+    unknown = searched.model_copy(update={"config": {}, "plugins": []})
+    assert not has_setting(unknown, "ewc.temperature")  # neither has it
 
 
 def test_the_paragraph_says_that_only_the_first_tasks_are_learned() -> None:
@@ -171,6 +173,7 @@ def test_the_paragraph_says_that_only_the_first_tasks_are_learned() -> None:
         ({"kind": "class_incremental", "tasks": 3}, 3, "3 tasks ("),
         ({"kind": "class_incremental", "tasks": 5}, None, "3 tasks ("),
         ({"kind": "domain_incremental"}, 3, "the first 3 tasks ("),
+        ({"kind": "recurring", "tasks": 5, "length": 20}, 3, "the first 3 tasks ("),
     ):
         made = make_record("ncm", 0, config={**config, "scenario": scenario, "limit_tasks": limit})
         classes = [f"c{number}" for number in range(11)]

@@ -111,7 +111,6 @@ def test_what_works_on_the_weights_stands_before_what_stands_in_for_them(second:
     ("first", "second", "reason"),
     [
         ("lwf", "saft", "which needs gradients through a head that is warmed up"),
-        ("s_pet", "lwf", "which trains the head on features that the new module changes"),
         ("lwf", "momentum", "which averages the head from its values after the warm-up"),
         ("wise_ft", "ewc", "which computes statistics with the weights after the task"),
         ("kfpf", "momentum", "which averages the weights after the tuning"),
@@ -128,8 +127,6 @@ def test_what_works_on_the_weights_stands_before_what_stands_in_for_them(second:
         ("zscl", "wise_ft", "which changes the weights that are put in place"),
         ("mix_cd", "coda_prompt", "which changes the network whose answers are read"),
         ("mix_cd", "s_pet", "which changes the network whose answers are read"),
-        ("coda_prompt", "lwf", "which trains the head on features that the new module changes"),
-        ("tail", "lwf", "which trains the head on features that the new module changes"),
     ],
 )
 def test_an_order_that_would_decide_the_result_is_said(first: str, second: str, reason: str) -> None:
@@ -202,8 +199,43 @@ def test_two_that_must_each_stand_before_the_other() -> None:
         fake("one", traits="effects=('warms up head', 'averages weights')"),
         fake("two", traits="effects=('warms up head', 'averages weights')"),
     ]
-    with pytest.raises(UserError, match="'one' and 'two' cannot be combined: each must come before the other"):
+    expected = (
+        "'one' and 'two' cannot be combined: each must come before the other, 'two' before 'one', which averages the "
+        "head from its values after the warm-up, and 'one' before 'two', which averages the head"
+    )
+    with pytest.raises(UserError, match=expected):
         check_method(plugins, "class_incremental")
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        *(("lwf", other) for other in ("coda_prompt", "tail", "sd_lora", "ease", "s_pet", "cl_lora", "hide")),
+        ("icarl", "sd_lora"),
+    ],
+)
+def test_an_old_network_that_would_have_new_modules_is_read_by_nobody(pair: tuple[str, str]) -> None:
+    """The module changes the network whose answers are recorded, and the head is warmed up on what it gives then."""
+    for names in (pair, pair[::-1]):
+        with pytest.raises(UserError, match=" cannot be combined: "):
+            check_method(real(*names), "class_incremental")
+
+
+@pytest.mark.parametrize("other", ["cl_lora", "coda_prompt", "ease", "hide", "s_pet", "sd_lora", "tail"])
+@pytest.mark.parametrize("name", ["wa", "bic", "lucir"])
+def test_no_old_model_is_distilled_that_has_the_modules_of_the_new_task(name: str, other: str) -> None:
+    for names in ((name, other), (other, name)):
+        with pytest.raises(UserError, match=" cannot be combined: "):
+            check_method(real(*names), "class_incremental")
+
+
+@pytest.mark.parametrize(
+    "other", ["bic", "foster", "gdumb", "logit_adjustment", "lucir", "wa", "icarl", "lwf", "mix_cd"]
+)
+def test_nothing_that_a_task_begins_stands_beside_adapters_that_are_trained_before_it(other: str) -> None:
+    for names in (("sema", other), (other, "sema")):
+        with pytest.raises(UserError, match=" cannot be combined: "):
+            check_method(real(*names), "class_incremental")
 
 
 def test_exemplars_are_borrowed_of_one_plugin_before() -> None:
@@ -324,11 +356,12 @@ def test_a_first_session_passes_again_for_the_classifier(names: tuple[str, ...],
     assert check_method(real("ncm"), kind) is None
 
 
-def test_exemplars_that_may_be_held_out_by_bic_are_refused_but_not_those_that_are_its_own() -> None:
+def test_what_would_rehearse_images_that_bic_holds_out_or_tune_behind_its_correction_is_refused() -> None:
     for other in ("replay", "agem", "mix_cd"):
         with pytest.raises(UserError, match="other exemplars may be images that bic holds out"):
             check_method(real("bic", other), "class_incremental")
-    assert check_method(real("bic", "fpf"), "class_incremental") is None
+    with pytest.raises(UserError, match="the correction would not belong to the weights that are evaluated"):
+        check_method(real("bic", "fpf"), "class_incremental")
 
 
 def test_samples_whose_classes_cannot_be_counted_are_refused() -> None:

@@ -175,9 +175,11 @@ def test_wa_gives_new_weights_the_mean_norm_of_the_old_ones(classes: str, make_s
 
 
 @pytest.mark.parametrize(("plugin", "head"), [(WA(), "cosine"), (FOSTER(), "cosine"), (LUCIR(), "linear")])
-def test_a_head_that_does_not_fit_is_refused(plugin: Plugin, head: str, make_stream: Any) -> None:
+def test_a_head_that_does_not_fit_is_refused_at_once(
+    plugin: Plugin, head: str, make_stream: Any, scenario: Scenario
+) -> None:
     with pytest.raises(UserError, match=r"it needs training.head: (linear|cosine)$"):
-        make_stream(plugin, head=head).run()
+        make_stream(plugin, head=head).learner.start(scenario)
 
 
 # -- BiC ----------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from clsuite.errors import UserError
 from clsuite.learner.learner import Learner, Step
 from clsuite.plugin.helpers import weights_of
 from clsuite.scenarios import Scenario
+from clsuite_plugins.gem import GEM
 from clsuite_plugins.logit_adjustment import LogitAdjustment
 from clsuite_plugins.mix_cd import MixCD
 from clsuite_plugins.replay import Replay
@@ -96,6 +97,8 @@ def test_one_class_is_learned_beside_exemplars_alone(make_stream: Any, scenario:
     stream = dataclasses.replace(scenario, tasks=(scenario.tasks[0], alone))
     with pytest.raises(UserError, match=r"^logit_adjustment: task 1 \(.*\) has one class, .* nothing is learned"):
         make_stream(LogitAdjustment()).learner.start(stream)
+    with pytest.raises(UserError, match="nothing is learned"):  # GEM's exemplars are in no batch
+        make_stream(GEM(capacity=4), LogitAdjustment()).learner.start(stream)
     for plugins in ((LogitAdjustment(tau=0.0),), (Replay(capacity=4), LogitAdjustment())):
         make_stream(*plugins).learner.start(stream)
 

@@ -174,7 +174,7 @@ def test_the_images_of_a_task_are_not_copied(make_clip: MakeStream, scenario: Sc
     learner.start(scenario)
     learner.begin_task(task)
     assert plugin._read is not None
-    assert plugin._read[0] is scenario.table.images
+    assert plugin._read[0] is scenario.table
     pixels = plugin._pixels(learner, torch.tensor([2, 0]))
     assert torch.equal(pixels, torch.from_numpy(scenario.table.images[task.train[[2, 0]]]))
 

@@ -89,6 +89,20 @@ def test_other_keys_do_not_change(plan_of: MakePlan, tmp_path: Path) -> None:
     assert plan_of(args).pending.key == before.key
 
 
+def test_a_default_that_is_a_word_is_no_file(plan_of: MakePlan, tmp_path: Path) -> None:
+    before = plan_of({}, plugin="coda_prompt").pending
+    for name in ("all", "0-4"):
+        (tmp_path / "here" / name).write_text("a file that is there by chance")
+    assert plan_of({}, plugin="coda_prompt").pending == before
+
+
+def test_a_default_that_is_a_path_is_a_file(plan_of: MakePlan, tmp_path: Path) -> None:
+    (tmp_path / "yaml" / "listed.py").write_text(READS.replace('path: str = ""', 'path: str = "texts.txt"'))
+    before = plan_of({}, plugin="./listed.py").pending.key
+    (tmp_path / "here" / "texts.txt").write_text("one")
+    assert plan_of({}, plugin="./listed.py").pending.key != before
+
+
 def test_files_in_two_places_are_both_in_the_key(plan_of: MakePlan, tmp_path: Path) -> None:
     (tmp_path / "here" / "w.pth").write_text("one")
     alone = plan_of({"path": "w.pth"}).pending.key

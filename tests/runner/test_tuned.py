@@ -39,6 +39,9 @@ def written(tmp_path: Path, **changes: Any) -> Path:
         ({"methods": []}, "at least 1 entries"),
         ({"setting": "ewk.penalty"}, "unknown setting 'ewk.penalty' of method 'ewc'. Did you mean 'ewc'?"),
         ({"setting": "optimiser.lr"}, "Did you mean 'optimizer'?"),
+        ({"setting": "ewc.penalti"}, "unknown setting 'ewc.penalti' of method 'ewc'. Did you mean 'penalty'?"),
+        ({"setting": "optimizer.rate"}, "unknown setting 'optimizer.rate' of method 'ewc'. Known: "),
+        ({"setting": "epochs.number"}, "unknown setting 'epochs.number' of method 'ewc'."),
         ({"values": [1]}, "list the values that were tried, at least two, or write how many there were; not [1]"),
         ({"values": True}, "list the values that were tried, at least two, or write how many there were; not true"),
         ({"value": [1, 2]}, "Did you mean 'values'?"),
@@ -74,6 +77,7 @@ def test_searches_are_not_part_of_the_keys(tmp_path: Path) -> None:
         ("training.epochs=2", [("ewc", "lwf + ewc"), ("lora",)]),
         ("methods.ewc.ewc.penalty=3", [("lwf + ewc",), ("lora",)]),
         ("methods={ncm: ncm}", [("lora",)]),
+        ("tuned.1.how=seed 7", [("ewc", "lwf + ewc"), ("lora",)]),
     ],
 )
 def test_a_call_that_changes_a_method_drops_what_is_said_of_it(setting: str, left: list[tuple[str, ...]]) -> None:
@@ -87,6 +91,13 @@ def test_a_printed_benchmark_keeps_those_of_its_methods(tmp_path: Path) -> None:
         copy = tmp_path / "copy.yaml"
         copy.write_text(printed_benchmark(spec, path.parent, RunOptions(out=tmp_path, methods=methods)))
         assert list(load_benchmark(str(copy))[0].tuned) == list(left)
+
+
+def test_a_printed_benchmark_says_nothing_of_searches_that_the_call_overrides(tmp_path: Path) -> None:
+    spec, path = load_benchmark(str(written(tmp_path)))
+    options = RunOptions(out=tmp_path, training={"optimizer": {"lr": 0.5}})
+    (tmp_path / "copy.yaml").write_text(printed_benchmark(spec, path.parent, options))
+    assert load_benchmark(str(tmp_path / "copy.yaml"))[0].tuned == spec.tuned[:1]
 
 
 def test_what_is_searched_in_shipped_benchmarks_is_a_setting() -> None:

@@ -1,4 +1,4 @@
-"""Spaces as people write them, the places of hyper-parameters, and what is proposed."""
+"""Spaces as people write them, the places of hyperparameters, and what is proposed."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_where_a_name_belongs(name: str, place: ParameterPath) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["alhpa"], "hyper-parameter in --space: 'alhpa'. Did you mean 'alpha'"),
+        (["alhpa"], "hyperparameter in --space: 'alhpa'. Did you mean 'alpha'"),
         (["batch_size"], "may be 'training.batch_size' or 'replay.batch_size': write which"),
         (["lr", "optimizer.lr"], "'lr' and 'optimizer.lr' in --space are the same"),
     ],

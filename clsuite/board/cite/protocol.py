@@ -18,7 +18,7 @@ from clsuite.runner.spec import load_benchmark, shipped_benchmarks
 from clsuite.runner.tuned import TunedSpec, searches_of
 from clsuite.scenarios import ScenarioSpec
 from clsuite.scenarios.by_class import group_sizes
-from clsuite.scenarios.spec import ByClass
+from clsuite.scenarios.spec import ByClass, PowerLaw, Recurring
 
 HASH = 12
 """Characters of a hash that are shown."""
@@ -110,7 +110,9 @@ def _sizes(record: RunRecord) -> list[int]:
     """The number of classes of each task of the whole stream; empty if they are not what the stream divides."""
     try:
         stream = ScenarioSpec.model_validate(record.config.get("scenario")).root
-        return group_sizes(len(record.scenario.classes), stream) if isinstance(stream, ByClass) else []
+        if not isinstance(stream, ByClass) or isinstance(stream, Recurring | PowerLaw):
+            return []
+        return group_sizes(len(record.scenario.classes), stream)
     except (ValidationError, UserError):  # a record of other sources
         return []
 

@@ -21,7 +21,7 @@ def value_text(value: float | None, unit: Unit) -> str:
 def half_text(figure: Figure, column: Column) -> str:
     """Half the width of the 95 % interval; empty if there is none, or for counts that do not vary between seeds.
 
-    If there are several orders, minimum, median and maximum over them follow in brackets.
+    If there are several orders, minimum, median and maximum over them follow in parentheses.
     """
     if figure.spread is not None:
         return f"{value_text(figure.half, column.unit)} ({spread_text(figure.spread, column)})"
@@ -88,7 +88,7 @@ def direction_text(column: Column) -> str:
 
 
 def source_text(column: Column) -> str:
-    """The source of a column's formula in brackets; empty if it has none."""
+    """The source of a column's formula in parentheses; empty if it has none."""
     return f"({column.source})" if column.source else ""
 
 

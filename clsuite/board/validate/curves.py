@@ -106,7 +106,7 @@ def _search(record: RunRecord) -> str:
 
 def _trial(trial: TrialEntry, chosen: Mapping[str, Any], trains: bool) -> str:
     if trial.values.keys() != chosen.keys():
-        return "a trial is of other hyper-parameters"
+        return "a trial is of other hyperparameters"
     if trial.score is None:
         return ""
     if not math.isfinite(trial.score) or (trains and not trial.gradient_samples) or not trial.seconds:

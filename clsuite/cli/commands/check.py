@@ -21,14 +21,14 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "plugin",
         type=PATH_OR_NAME,
-        help="./file.py, a name or package.module:Class, with arguments in brackets where it needs any",
+        help="./file.py, a name or package.module:Class, with arguments in parentheses where it needs any",
     )
     parser.add_argument(
         "--device",
         default="cpu",
         metavar="DEVICE",
         help="device of the checks: cpu, auto, cuda, cuda:N, mps, or simulated, a device other than the CPU for "
-        "machines without a GPU (default cpu)",
+        "machines without a GPU",
     )
     from clsuite.learner.options import TrainingSpec
 

@@ -77,9 +77,9 @@ def _find(name: str, runs: Path | None) -> list[RunRecord]:
 
 def _print(console: Console, comparison: Comparison, rows: Sequence[Paired], heading: str) -> None:
     """Print a table of differences; in a narrow terminal the mean comes first and the individual seeds last."""
-    over = "orders, each with its mean over seeds (in brackets min · median · max)" if comparison.orders else "seeds"
+    over = "orders, each with its mean over seeds (in parentheses min · median · max)" if comparison.orders else "seeds"
     note = (
-        f"in per cent and points; difference is the mean ± 95 % interval over {over}; p: sign-flip test, each row alone"
+        f"in percent and points; difference is the mean ± 95 % interval over {over}; p: sign-flip test, each row alone"
     )
     seeds = [f"order {order}" for order in comparison.orders] or [f"seed {seed}" for seed in comparison.seeds]
     headings = [shown(comparison.first), shown(comparison.second), *seeds, "difference", "p"]

@@ -78,7 +78,7 @@ def _submit_arguments(parser: ArgumentParser) -> None:
         help="a folder (may be given again) of methods that are files: submitted with their rows, and not run",
     )  # fmt: skip
     add(
-        "--states", dest="states_at", type=str, default="", metavar="URL_OR_PATH",
+        "--states", dest="states_at", type=str, default=None, metavar="URL_OR_PATH",
         help="where the states of the runs are (--keep-states), which the text then says, for their audit: the address "
         "of a tar file, or a path",
     )  # fmt: skip
@@ -161,7 +161,7 @@ def _run(arguments: Namespace) -> int:
         )
     if arguments.action == "submit":
         return leaderboard.submit(
-            arguments.records, folder, root, arguments.plugins_from, arguments.dry_run, arguments.states_at
+            arguments.records, folder, root, arguments.plugins_from, arguments.dry_run, arguments.states_at or ""
         )
     if arguments.action == "build":
         return leaderboard.build(folder, arguments.drop)

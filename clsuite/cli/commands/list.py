@@ -262,7 +262,8 @@ def _run(arguments: Namespace) -> int:
 
 
 COMMAND = Command(
-    "List plugins, benchmarks, data sets, scenarios, probes, backbones, optimizers, schedules or augmentations.",
+    "List plugins, Avalanche's strategies, benchmarks, data sets, scenarios, probes, backbones, optimizers, "
+    "schedules or augmentations.",
     ("clsuite list plugins", "clsuite list benchmarks", "clsuite list datasets --data-root data"),
     _arguments,
     _run,

@@ -1,4 +1,4 @@
-"""``clsuite tune``: select hyper-parameters, never on a test part, and run with them."""
+"""``clsuite tune``: select hyperparameters, never on a test part, and run with them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _run(arguments: Namespace) -> int:
 
 
 COMMAND = Command(
-    "Select hyper-parameters on validation parts of the first tasks, and run with them; finished trials are reused.",
+    "Select hyperparameters on validation parts of the first tasks, and run with them; finished trials are reused.",
     (
         'clsuite tune quickstart --method lwf --space "alpha=[0.1, 0.5, 1.0], lr=loguniform(1e-5, 1e-2)" --trials 12',
         'clsuite tune my.yaml --method ./my_method.py --space "my_method.alpha=uniform(0, 1), epochs=int(1, 3)"',

@@ -65,7 +65,7 @@ class Row:
         return float(self.content["figures"][metric]["mean"])
 
     def text(self, metric: str) -> str:
-        """A share in per cent, as mean ± half of its interval; a dash where it is not defined."""
+        """A share in percent, as mean ± half of its interval; a dash where it is not defined."""
         values = list(self.values(metric).values())
         return share_text(*mean_interval(values)) if values else NONE
 
@@ -132,7 +132,7 @@ def difference(first: Row, second: Row, metric: str) -> tuple[float, float]:
 
 
 def share_text(mean: float, half: float, sign: str = "") -> str:
-    """A share in per cent with half of its interval, where there is one.
+    """A share in percent with half of its interval, where there is one.
 
     Args:
         mean: The mean.

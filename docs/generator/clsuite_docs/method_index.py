@@ -24,7 +24,7 @@ COST = """\
 - **trained**: the number of parameters that were trained in a task, the largest of all tasks, with the board.
 - **passes**: passes of a test image through the network for one prediction, with T for the number of tasks learned,
   measured on a small stream with the arguments of the quickstart.
-- A **board** has the figure that ranks it, last or final accuracy in per cent, mean ± half the 95 % interval over
+- A **board** has the figure that ranks it, last or final accuracy in percent, mean ± half the 95 % interval over
   seeds. It is that of the row with the method's name, otherwise of the best row of the method, whose name is given.
   *In italics*: stale rows; sources that made them have changed since.
 """

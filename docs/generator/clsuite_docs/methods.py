@@ -127,7 +127,7 @@ def standing(name: str) -> str:
         return "No board has a row of it."
     headings = ("board", "row", "rank", "final accuracy", "avg. incremental accuracy", "forgetting", "status")
     note = f"\n\n{BADGES}" if any(row[-1] == "stale" for row in rows) else ""
-    return f"In per cent, mean ± half the 95 % interval over seeds.\n\n{table(headings, rows, 'llrrrrl')}{note}"
+    return f"In percent, mean ± half the 95 % interval over seeds.\n\n{table(headings, rows, 'llrrrrl')}{note}"
 
 
 def _source(name: str) -> PluginSource:

@@ -25,7 +25,7 @@ FILE = Path(__file__).parents[1] / "reading_list.yaml"
 HEADING = """\
 # Reading list
 
-clsuite was asked for with a reading list of {titles} papers on fine-tuning and continual learning. {listed} of them
+This list has {titles} papers on fine-tuning and continual learning. {listed} of them
 are in its field or have a method in it: continual and robust fine-tuning of vision and vision-language models,
 parameter-efficient tuning, rehearsal and the merging of weights. {here} have a place in clsuite, {absent} have none.
 The other {rest} are about {outside}.

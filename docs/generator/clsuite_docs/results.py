@@ -22,7 +22,7 @@ HEADING = """\
 # Results
 
 Every sentence and every figure of this page is computed from the [leaderboard]({board})'s data when the site is built.
-Accuracies are in per cent, mean ± half the 95 % Student-t interval over the seeds: *last* after the last task on all
+Accuracies are in percent, mean ± half the 95 % Student-t interval over the seeds: *last* after the last task on all
 test images together, as most class-incremental papers report it, *final* the mean over the test parts, *avg. inc.* the
 average incremental accuracy, *task-aware* if the task of each image is given. Class-incremental boards are ranked by
 *last*, others by *final*; bounds have no rank. The leaderboard has all columns, every record, and the command that
