@@ -182,14 +182,14 @@ def chance(values: Sequence[float]) -> float:
     return 1 - comb(len(values) - near, BUDGET) / comb(len(values), BUDGET)
 
 
-def foretold(known: Mapping[Split, float]) -> float:
-    """The share of the variance of the orders' scores that is foretold for each order by all the others.
+def predicted(known: Mapping[Split, float]) -> float:
+    """The share of the variance of the orders' scores that is predicted for each order by all the others.
 
     By ridge regression on the task of each class, which of two classes is first, which are together, and which are
-    together at the end. A search sees 15 orders, this all but one: what it does not foretell, no search can.
+    together at the end. A search sees 15 orders, this all but one: what it does not predict, no search can.
 
     Returns:
-        The coefficient of determination; below 0 where the mean of the others foretells more.
+        The coefficient of determination; below 0 where the mean of the others predicts more.
     """
     tasks, scores = np.array([task_of(split) for split in known]), np.array(list(known.values()))
     first, second = np.triu_indices(DIGITS, 1)
@@ -213,7 +213,7 @@ def report(page: Path) -> str:
     """The table of the figures, as Markdown."""
     scores = Scores.read(page)
     head = ["method", "min", "median", "max", "worst found", "best found", "of other starts", "by chance"]
-    head += ["foretold", "neighbors"]
+    head += ["predicted", "neighbors"]
     lines = []
     for method, known in scores.methods.items():
         if len(known) < number_of_splits([2] * (DIGITS // 2)):
@@ -224,7 +224,7 @@ def report(page: Path) -> str:
         ends = [f"{100 * value:.1f}" for value in (min(values), median(values), max(values))]
         found = [f"{100 * (min(values) + worst):.1f}", f"{100 * (max(values) - best):.1f}"]
         lines.append([method, *ends, *found, f"{sum(others)} of {len(others)}", f"{100 * chance(values):.0f} %"])
-        lines[-1] += [f"{foretold(known):.2f}", f"{neighbors(known):.2f}"]
+        lines[-1] += [f"{predicted(known):.2f}", f"{neighbors(known):.2f}"]
     return "\n".join(markdown_lines(head, lines))
 
 

@@ -15,7 +15,7 @@ from hook import ROOT, generated, of_notebooks
 
 from clsuite.cli.parser import parse
 from clsuite.plugin.base import Plugin
-from clsuite.plugin.catalog import find_plugin
+from clsuite.plugin.catalog import catalog, find_plugin
 from clsuite.runner.methods import parse_method
 from clsuite.runner.spec import BenchmarkSpec
 
@@ -89,6 +89,12 @@ def test_every_page_of_the_navigation_is_there_and_every_page_is_in_it() -> None
     there = made | {path.relative_to(DOCS).as_posix() for path in WRITTEN if DOCS in path.parents}
     methods = {uri for uri in there if uri.startswith("reference/methods/") and not uri.endswith("index.md")}
     assert named == there - methods
+
+
+def test_parity_is_stated_for_each_method() -> None:
+    text = (DOCS / "parity.md").read_text(encoding="utf-8")
+    table = text[text.index("## All methods") : text.index("## Observed differences")]
+    assert {*re.findall(r"^\| (\w+)", table, re.M)} - {"method"} == {*catalog()}
 
 
 def test_hooks_that_the_pages_for_newcomers_name_exist() -> None:

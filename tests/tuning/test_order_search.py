@@ -8,7 +8,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from clsuite_benchmarks.orders import DATA, foretold, neighbors, report
+from clsuite_benchmarks.orders import DATA, neighbors, predicted, report
 
 from clsuite.tuning.order_search import (
     MOST,
@@ -138,13 +138,13 @@ def test_of_many_orders_candidates_are_near_the_extremes() -> None:
     assert len(near) > MOST
 
 
-def test_orders_whose_scores_follow_from_their_tasks_are_foretold_and_those_of_noise_are_not() -> None:
+def test_orders_whose_scores_follow_from_their_tasks_are_predicted_and_those_of_noise_are_not() -> None:
     splits = list(all_splits(SIZES))
     smooth = {split: oracle(1)[1](split) for split in splits}
     noise = dict(zip(splits, np.random.RandomState(0).randn(len(splits)), strict=True))
-    assert foretold(smooth) > 0.9
+    assert predicted(smooth) > 0.9
     assert neighbors(smooth) > 0.3
-    assert foretold(noise) < 0.1
+    assert predicted(noise) < 0.1
     assert abs(neighbors(noise)) < 0.15
 
 
