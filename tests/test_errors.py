@@ -60,6 +60,7 @@ def test_a_console_ends_words_that_have_no_end(capsys: pytest.CaptureFixture[str
     assert len(said) < 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["show", "table", "plot", "leaderboard add", "leaderboard check"])
 def test_an_endless_name_in_a_record_fills_no_screen(
     command: str, endless: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

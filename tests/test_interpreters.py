@@ -64,6 +64,7 @@ def test_no_process_takes_a_module_from_the_current_folder(what: str, foreign: P
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_every_interpreter_is_started_so() -> None:
     for path in Path(clsuite.__file__).parent.rglob("*.py"):
         names = [ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]

@@ -75,6 +75,7 @@ def result(folder: Path) -> clsuite.RunResult:
     return clsuite.RunResult(clsuite.read_record(path), path, [folder / "methods"])
 
 
+@pytest.mark.slow
 def test_a_result_shows_itself(result: clsuite.RunResult) -> None:
     record = result.record
     assert record.method == "'a+b.py'(alpha=0.3)"
@@ -94,6 +95,7 @@ def test_a_result_shows_itself(result: clsuite.RunResult) -> None:
     assert result.predictions["labels"].shape == (sum(record.counts.n),)
 
 
+@pytest.mark.slow
 def test_rows_and_frame(result: clsuite.RunResult, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = result.rows()
     assert [(row["task"], row["part"], row["learned"]) for row in rows] == [
@@ -129,6 +131,7 @@ def test_a_saved_model_of_a_file_is_loaded_with_the_source_that_ran(
     np.testing.assert_array_equal(same.predict(rows), model.predict(rows))
 
 
+@pytest.mark.slow
 def test_run_reads_what_bench_has_done(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,6 +193,7 @@ def test_bench_does_many_runs_and_reads_them_again(
     assert clsuite.compare([first], [third]).seeds == (0,)
 
 
+@pytest.mark.slow
 def test_bench_says_which_runs_failed_and_keeps_the_others(
     folder: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:

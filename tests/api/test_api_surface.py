@@ -36,6 +36,7 @@ def test_what_is_listed_is_there() -> None:
             assert inspect.isclass(found) or callable(found) or found, f"{module}.{name}"
 
 
+@pytest.mark.slow
 def test_everything_public_has_a_docstring() -> None:
     fields = {entry.name for entry in surface.surface() if ": " in entry.signature or " = " in entry.signature}
     assert [e.name for e in surface.surface() if not e.doc and e.name not in fields and "__init__" not in e.name] == []

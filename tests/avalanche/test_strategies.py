@@ -53,6 +53,7 @@ def short(scenario: Scenario) -> Scenario:
     return dataclasses.replace(scenario.first(2), tasks=tuple(tasks))
 
 
+@pytest.mark.slow
 def test_naive_is_what_clsuite_learns_by_itself(make_stream: Any, scenario: Scenario) -> None:
     """With whole tasks as batches the order of images is nothing: the same network, head, loss, optimizer, schedule."""
     optimizer = OptimizerSpec(name="sgd", lr=0.1, head_lr=0.1, momentum=0.9)  # Adam would enlarge rounding to steps
@@ -132,6 +133,7 @@ def check_learned(stream: Any) -> None:
     assert all(size > 0 for size in plugin.stored_bytes().values())
 
 
+@pytest.mark.slow
 def test_a_function_of_ones_own_makes_a_strategy_that_sees_no_label(
     make_stream: Any, short: Scenario, tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ def spec_of(name: str) -> BackboneSpec:
     return BackboneSpec(name=name, weights="hub", image_size=32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "build"), [(TIMM, build_backbone), (CLIP, build_clip)])
 @pytest.mark.parametrize("offline", [False, True])
 def test_without_a_network_the_ways_out_are_told_in_seconds(

@@ -53,6 +53,7 @@ def test_any_image_size(size: int) -> None:
     assert backbone.width == expected.shape[1]
 
 
+@pytest.mark.slow
 def test_weights_load_strictly_but_for_the_head(tmp_path: Path) -> None:
     torch.manual_seed(1)
     theirs: Any = timm.create_model("resnet18.a1_in1k", num_classes=1000).eval()

@@ -22,6 +22,7 @@ from clsuite.pretrain.digits_probe import class_mean_accuracy
 VIT_TINY = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 
 
+@pytest.mark.slow
 def test_bundled_backbone_knows_handwriting_and_its_card_is_true() -> None:
     weights = find_weights(BackboneSpec(), [])
     model = build_model(BackboneSpec(), weights, num_classes=0)

@@ -73,6 +73,7 @@ def test_few_seeds_are_marked_by_the_interval_and_the_paragraph_says_so() -> Non
     assert TESTED not in paragraph(made)
 
 
+@pytest.mark.slow
 def test_other_streams_are_not_paired() -> None:
     other = [
         one.model_copy(update={"scenario": one.scenario.model_copy(update={"fingerprint": "other"})})

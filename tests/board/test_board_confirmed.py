@@ -203,6 +203,7 @@ def test_a_confirmed_row_is_repeated_by_the_sources_of_now() -> None:
     assert [(one.name, one.source, one.args) for one in made] == [("ncm", NOW, {"shift": 0.5})]
 
 
+@pytest.mark.slow
 def test_torch_waits_until_a_canary_runs() -> None:
     script = "import sys, clsuite.cli.confirm; assert not {'torch', 'lightning'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)

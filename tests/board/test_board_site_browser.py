@@ -116,6 +116,7 @@ def test_sorting_and_filtering_leave_open_rows_open(site: Site) -> None:
     assert page.locator(".detail").count() == 0
 
 
+@pytest.mark.slow
 def test_the_theme_follows_the_system_until_it_is_chosen_and_is_then_kept(browser: Any, folder: Path) -> None:
     site = opened(browser, folder, color_scheme="dark")
     page = site.go("index.html")
@@ -151,6 +152,7 @@ FILTERS = [
 ]
 
 
+@pytest.mark.slow
 def test_each_filter_leaves_what_it_says(site: Site) -> None:
     page = site.go("boards/small.html")
     for name, value, left in FILTERS:
@@ -227,6 +229,7 @@ def test_the_legend_explains_the_columns(site: Site) -> None:
     assert page.get_by_text("The last accuracy.").is_visible()
 
 
+@pytest.mark.slow
 def test_the_command_and_its_button_are_in_sight_on_a_phone(browser: Any, folder: Path) -> None:
     site = opened(browser, folder, viewport={"width": 390, "height": 800})
     page = site.go("boards/small.html#row-lora")
@@ -262,6 +265,7 @@ def test_a_row_opens_by_click_and_by_keyboard_and_shows_all_about_it(site: Site)
     assert page.locator(".detail").count() == 1
 
 
+@pytest.mark.slow
 def test_runs_of_several_orders_are_named_by_seed_and_order(browser: Any, tmp_path: Path) -> None:
     made = row("lora", 1, 0.5)
     runs = [run.model_copy(update={"seed": 0, "order": order}) for run, order in zip(made.runs, "37", strict=True)]
@@ -284,6 +288,7 @@ def names_of(runs: list[Any]) -> list[str]:
     return [run.name for run in runs]
 
 
+@pytest.mark.slow
 def test_the_command_is_that_of_the_run_and_can_be_copied(browser: Any, folder: Path) -> None:
     site = opened(browser, folder)
     page = site.go("boards/small.html#row-lora")  # an address of a row opens it
@@ -345,6 +350,7 @@ def test_columns_stay_where_they_are_when_rows_go(browser: Any, tmp_path: Path) 
     page.close()
 
 
+@pytest.mark.slow
 def test_the_method_page_is_reached_and_opens_rows_too(site: Site) -> None:
     page = site.go("index.html")
     page.get_by_role("link", name="ranpac").click()

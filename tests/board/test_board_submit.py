@@ -106,6 +106,7 @@ def test_no_branch_is_made_with_a_refused_record(
     assert branches(clone) == ["main"]
 
 
+@pytest.mark.slow
 def test_the_text_says_where_states_are(clone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     entry = StateEntry(state="0" * 64, predictions="1" * 64)
     write_run(tmp_path / "runs", "mine", 1, 0.9, states=[entry] * 3)

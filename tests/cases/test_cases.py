@@ -474,6 +474,7 @@ def _its_home(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(here / "home"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_its_home")
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.filterwarnings("ignore::clsuite.errors.InputWarning")

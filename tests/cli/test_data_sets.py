@@ -93,6 +93,7 @@ def test_a_dry_run_lists_its_runs_without_the_data(tmp_path: Path, capsys: pytes
     assert shown[1].startswith("1 run; which of them are done is not known: no copy of 'cub200'")
 
 
+@pytest.mark.slow
 def test_limits_make_other_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = []
     for limits in ({}, {"test_per_class": 5}, {"train_per_class": 5}):

@@ -44,7 +44,7 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize(
     ("answer", "cancelled", "told"),
-    [("y\n", 1, "the jobs are cancelled"), ("\n", 0, "the jobs continue"), ("no\n", 0, "the jobs continue"),
+    [("y\n", 1, "the jobs are canceled"), ("\n", 0, "the jobs continue"), ("no\n", 0, "the jobs continue"),
      ("", 0, "the jobs continue")],
 )  # fmt: skip
 def test_at_a_terminal_the_user_is_asked(

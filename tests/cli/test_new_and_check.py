@@ -59,6 +59,7 @@ def test_a_new_method_runs_as_written(kind: str, folder: Path) -> None:
     assert len(list((folder / "runs").rglob("seed*.json"))) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -19,6 +19,7 @@ HOOK = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [PLUGIN, HOOK])
 def test_check_says_so(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -159,6 +159,7 @@ def test_a_killed_process_is_a_complaint_and_costs_nothing(tmp_path: Path, monke
     np.testing.assert_array_equal(table.images, expected(6))
 
 
+@pytest.mark.slow
 def test_an_unreadable_image_is_named_by_a_process_of_its_own(tmp_path: Path) -> None:
     Image.fromarray(PIXELS[0]).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"\x89PNG broken")

@@ -309,6 +309,7 @@ def test_on_a_long_tail_every_place_is_used(policy: Policy) -> None:
     assert sorted(counts[:6]) == [13, 13, 13, 14, 14, 14]
 
 
+@pytest.mark.slow
 def test_with_fewer_places_than_classes_new_classes_still_come_in() -> None:
     """Capacity 6, two classes a task, five tasks: each of ten classes is there in six tenths of the buffers."""
     trials, kept = 400, np.zeros(10)

@@ -32,6 +32,7 @@ def groups(manifest: Manifest) -> Counter[tuple[int, int, bool]]:
     return Counter(zip(manifest.labels.tolist(), manifest.domains.tolist(), manifest.is_test.tolist(), strict=True))
 
 
+@pytest.mark.slow
 @given(st.integers(1, 60), st.none() | st.integers(1, 9), st.none() | st.integers(1, 9))
 def test_at_most_so_many_of_each_class_domain_and_part(number: int, train: int | None, test: int | None) -> None:
     manifest = make(number)

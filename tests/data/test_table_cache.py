@@ -95,6 +95,7 @@ def test_a_failed_read_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "tables").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_waits_for_the_other(tmp_path: Path) -> None:
     """Two processes want the same table at once; one reads, and both get it."""
     script = (

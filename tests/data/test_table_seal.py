@@ -230,6 +230,7 @@ except UserError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [100, 1000, 9000, 40_000])
 def test_a_file_that_cannot_grow_is_one_line(tmp_path: Path, limit: int) -> None:
     command = [sys.executable, "-c", SMALL_DISK, str(tmp_path / "cache"), str(Path(__file__).parent), str(limit)]

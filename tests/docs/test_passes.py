@@ -31,6 +31,7 @@ def test_methods_are_measured_as_the_quickstart_has_them() -> None:
     assert write_method(on_the_quickstart("zero_shot")) == "zero_shot"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [one if one == "l2p" else pytest.param(one, marks=pytest.mark.nightly) for one in methods.names()]
 )

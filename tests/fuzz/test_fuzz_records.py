@@ -78,6 +78,7 @@ def test_records_with_something_changed(read: Callable[[bytes], list[str]], cont
     assert read(json.dumps(content, default=str).encode("utf-8", "surrogatepass")) == []
 
 
+@pytest.mark.slow
 @fuzzed(0.08)
 @given(content=garbled())
 def test_garbled_records(read: Callable[[bytes], list[str]], content: bytes) -> None:

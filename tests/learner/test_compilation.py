@@ -29,6 +29,7 @@ def test_blocks_are_compiled_and_names_stay() -> None:
     assert list(model.state_dict()) == names
 
 
+@pytest.mark.slow
 def test_a_network_without_blocks_is_compiled_as_a_whole() -> None:
     model = nn.Linear(2, 2)
     compile_blocks(model)

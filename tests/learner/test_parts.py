@@ -66,6 +66,7 @@ def test_a_loss_that_compares_samples_is_the_same(make_stream: MakeStream) -> No
     assert parts[2] == pytest.approx(whole[2], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_no_more_than_a_part_is_in_the_network_at_a_time(make_stream: MakeStream) -> None:
     stream, seen = make_stream(Plugin(), accumulate=4), set[int]()
     stream.learner.backbone.register_forward_hook(

@@ -105,6 +105,7 @@ class Behind(Plugin):
         return learner.head(self.layer(learner.encode(batch)))[:, : learner.seen]
 
 
+@pytest.mark.slow
 def test_a_layer_behind_a_frozen_backbone_learns_from_features_that_are_looked_up(make_stream: Any) -> None:
     passed, ends = {}, {}
     for role in ("features", None):

@@ -41,6 +41,7 @@ def seen(make_stream: Any, **seeds: int) -> Sees:
     return sees
 
 
+@pytest.mark.slow
 def test_each_seed_moves_what_it_is_of_and_nothing_else(make_stream: Any) -> None:
     plain, same = seen(make_stream), seen(make_stream, head=0, order=0, augment=0)
     assert torch.equal(plain.head, same.head)

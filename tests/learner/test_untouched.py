@@ -32,6 +32,7 @@ def read_before(make_stream: Any, monkeypatch: pytest.MonkeyPatch, kind: type[Le
     return stream.matrix.arrays(), logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32", "bf16"])
 def test_looked_up_answers_have_the_bits_of_computed_ones(
     make_stream: Any, monkeypatch: pytest.MonkeyPatch, precision: str

@@ -82,6 +82,7 @@ def test_zero_shot_equals_its_definition_and_trains_nothing(make_clip: MakeClip,
     assert stream.tasks[-1].steps == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tune", ["image", "both"])
 def test_resumes_bit_identically(make_clip: MakeClip, tmp_path: Path, tune: str) -> None:
     whole = make_clip(Finetune(), tune=tune)

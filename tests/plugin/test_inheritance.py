@@ -192,6 +192,7 @@ def test_a_base_is_found_however_it_is_imported(way: str) -> None:
     assert describe(load_class(find_plugin("./mine.py")[0])).traits == source.traits
 
 
+@pytest.mark.slow
 def test_a_base_in_an_installed_package(offer: Offer, monkeypatch: pytest.MonkeyPatch) -> None:
     package = {"site-packages/pack/__init__.py": "from .methods import Base\nfrom . import constants\n",
                "site-packages/pack/methods.py": LOCAL.replace("from constants", "from pack.constants"),

@@ -172,6 +172,7 @@ def test_a_class_that_is_no_plugin_is_named(offer: Offer) -> None:
 OURS = {"ewc", "finetune", "joint", "linear_probe", "lwf", "ncm", "replay"}
 
 
+@pytest.mark.slow
 def test_our_own_are_found_without_torch() -> None:
     script = (
         "import sys; from clsuite.plugin.catalog import catalog; found = catalog();"

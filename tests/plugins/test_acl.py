@@ -37,6 +37,7 @@ def test_a_task_of_one_class_is_refused(make_stream: Any, scenario: Any) -> None
         stream.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["finetune", "ranpac", "l2p"])
 def test_without_a_rate_it_is_the_base_method_bit_for_bit(name: str, make_stream: Any, scenario: Any) -> None:
     training = {"epochs": 2, "augment": "crop_flip", "on": scenario.first(2)}
@@ -103,6 +104,7 @@ class Looks(Plugin):
         assert all(value.grad is None for value in learner.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BASES)
 def test_images_come_near_their_prototypes_and_the_base_trains_as_alone(
     name: str, make_stream: Any, scenario: Any

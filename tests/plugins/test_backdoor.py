@@ -16,6 +16,7 @@ from clsuite_plugins.backdoor import Backdoor
 OTHER = {"omniglot_vit": "bundled"}
 
 
+@pytest.mark.slow
 def test_networks_are_tuned_as_if_alone_and_their_logits_are_summed(make_stream: Any, scenario: Scenario) -> None:
     plugin = Backdoor(OTHER)
     streams = [make_stream(*plugins, on=scenario.first(2)) for plugins in ((plugin,), (Backdoor(),), ())]

@@ -71,6 +71,7 @@ def batch_of_images(learner: Learner, scenario: Scenario) -> Tensor:
     return found
 
 
+@pytest.mark.slow
 def test_the_shared_lora_is_trained_in_every_task_and_its_rows_never(make_stream: Any) -> None:
     method = CLLoRA(rank=4)
     look = Look(method)

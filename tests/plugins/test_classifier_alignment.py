@@ -83,6 +83,7 @@ class SameDraws(ClassifierAlignment):
         learner.generator = generator  # type: ignore[method-assign]
 
 
+@pytest.mark.slow
 def test_beside_a_slow_learner_it_is_slca(make_stream: Any) -> None:
     training = {"loss": "local", "optimizer": OptimizerSpec(name="sgd")}
     streams = [
@@ -119,6 +120,7 @@ def test_alignment_is_what_makes_old_and_new_classes_comparable(make_stream: Any
     assert finals[1] > finals[0] + 0.03, finals
 
 
+@pytest.mark.slow
 def test_it_uses_as_many_batches_as_there_are_old_classes(make_stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[Any] = []
     monkeypatch.setattr(

@@ -154,6 +154,7 @@ def test_block_expansion_puts_copies_into_the_image_tower(make_clip: MakeClip) -
     assert any(value.abs().sum() > 0 for name, value in new.items() if name not in old and "out_proj" in name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rescore", ["once", "task"])
 def test_saft_moves_exactly_the_chosen_share_of_both_towers(rescore: Any, make_clip: MakeClip) -> None:
     """Weight decay and momentum on, one threshold over all tensors of both towers; the logit scale rests."""

@@ -151,6 +151,7 @@ def test_in_half_precision_the_information_is_that_of_full_precision(
         assert torch.equal(half[name], value), name
 
 
+@pytest.mark.slow
 def test_with_all_weight_on_what_was_trained_it_is_slca(make_stream: Any) -> None:
     plugin, stream = watched(make_stream, alpha=1.0, merge="plain")
     plain = make_stream(slca := SLCA(samples=8, lr=1e-3), loss="local", optimizer=SGD)

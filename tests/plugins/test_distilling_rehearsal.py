@@ -185,6 +185,7 @@ def test_a_head_that_does_not_fit_is_refused_at_once(
 # -- BiC ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bic_never_trains_on_what_it_holds_out(make_stream: Any, scenario: Scenario) -> None:
     plugin, watch = BiC(capacity=28, held_out=0.25), Watch()
     held: set[int] = set()
@@ -219,6 +220,7 @@ def test_bic_finds_the_numbers_that_minimize_the_loss() -> None:
     assert BiC(steps=0).fit(logits, labels, 2).tolist() == [1.0, 0.0]
 
 
+@pytest.mark.slow
 def test_bic_corrects_the_newest_classes_and_distills_what_was_evaluated(make_stream: Any) -> None:
     plugin = BiC(capacity=22, lr=0.1)
 

@@ -169,6 +169,7 @@ def test_it_brings_its_training_and_refuses_what_it_cannot_be_beside(make_stream
         check_method([("duct", find_plugin("duct")[1])], "online")
 
 
+@pytest.mark.slow
 def test_the_second_training_is_counted(make_stream: Any, scenario: Scenario) -> None:
     stream = start(make_stream, DUCT(epochs=3), epochs=2)
     stream.run()
@@ -189,6 +190,7 @@ def test_bad_arguments_are_refused(given: dict[str, Any], message: str) -> None:
         DUCT(**given)
 
 
+@pytest.mark.slow
 def test_one_class_at_a_time_is_learned_by_the_global_loss(make_stream: Any, scenario: Scenario) -> None:
     numbers = [(task.index * 2 + one, task, label) for task in scenario.tasks for one, label in enumerate(task.classes)]
     tasks = [

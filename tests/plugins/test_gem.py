@@ -86,6 +86,7 @@ class Watch(Plugin):
             self.overlaps.append(float(gradient @ row / gradient.norm() / row.norm()))
 
 
+@pytest.mark.slow
 def test_no_step_conflicts_with_the_memory_of_an_earlier_task(make_stream: Any, scenario: Scenario) -> None:
     gem = GEM(capacity=14, strength=0.0, ridge=1e-6)
     watch = Watch(gem)

@@ -49,6 +49,7 @@ def moved(plugin: Watched) -> list[bool]:
     return [any(not torch.equal(value, after[name]) for name, value in before.items()) for before, after in pairs]
 
 
+@pytest.mark.slow
 def test_the_task_is_that_of_the_class_under_the_shared_module(make_stream: Any, scenario: Scenario) -> None:
     plugin = Watched(slow=1.0)
     stream = make_stream(plugin, **TRAINING, on=scenario.first(2))
@@ -85,6 +86,7 @@ def _switch(modules: list[Any], number: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_after_the_first_task_the_shared_module_is_slow(make_stream: Any, scenario: Scenario) -> None:
     plugin = Watched(slow=0.0)
     make_stream(plugin, **TRAINING, on=scenario.first(2)).run()

@@ -71,6 +71,7 @@ def test_nothing_remains_of_the_cross_entropy_with_label_smoothing(make_stream: 
         assert trained == pytest.approx(binary, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_it_answers_with_the_nearest_mean_of_its_herded_exemplars(make_stream: Any) -> None:
     icarl = ICaRL(capacity=18)
     stream = make_stream(icarl, epochs=2)
@@ -85,6 +86,7 @@ def test_it_answers_with_the_nearest_mean_of_its_herded_exemplars(make_stream: A
     assert np.mean(pairwise_distances_argmin(test, means.numpy()) == stream.matrix.class_incremental[-1]) > 0.99
 
 
+@pytest.mark.slow
 def test_a_class_without_an_exemplar_is_never_answered(make_stream: Any, scenario: Any) -> None:
     icarl = ICaRL(capacity=6)
     stream = make_stream(icarl)
@@ -103,6 +105,7 @@ def test_fewer_exemplars_than_classes_are_refused(capacity: int, make_stream: An
         make_stream(ICaRL(capacity=capacity)).run()
 
 
+@pytest.mark.slow
 def test_mirrored_exemplars_take_part_in_the_means(make_stream: Any) -> None:
     icarl = ICaRL(capacity=12, mirror=True)
     stream = make_stream(icarl)

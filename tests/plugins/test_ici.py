@@ -90,6 +90,7 @@ def test_a_convolution_is_the_sum_of_image_and_layers() -> None:
         torch.testing.assert_close(part(images), images + hidden)
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_it_ends_in_the_same_bits(make_stream: Any, scenario: Scenario, tmp_path: Path) -> None:
     given = {"on": scenario.first(2)}
     alone = make_stream(ICI(kind="convolution"), **given)

@@ -152,6 +152,7 @@ def test_mas_of_a_linear_model_is_the_mean_of_twice_input_times_output(make_stre
         torch.testing.assert_close(found["head.groups.0.weight"], old, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_mas_has_the_importances_of_avalanche(make_stream: Any, scenario: Scenario) -> None:
     """By batches of one image, as Avalanche takes the gradient of a batch."""
     task, ours = scenario.tasks[0], MAS(samples=None)
@@ -204,6 +205,7 @@ def test_rwalk_has_the_importances_of_avalanche() -> None:
         assert max(float(value.max()) for value in found.values()) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plugin", [SI, MAS, RWalk])
 def test_a_penalty_without_weight_is_fine_tuning_to_the_bit(plugin: Any, make_stream: Any, scenario: Scenario) -> None:
     streams = [make_stream(*plugins, on=scenario.first(2)) for plugins in ((plugin(penalty=0.0),), ())]

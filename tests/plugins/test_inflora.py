@@ -177,6 +177,7 @@ class Look(Plugin):
         return outputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["code", "paper"])
 def test_a_task_leaves_keys_and_values_of_used_directions_alone(make_stream: Any, criterion: Any) -> None:
     """With nearly all energy the space is more than half of all directions, and the free ones are retained."""
@@ -204,6 +205,7 @@ def test_used_directions_may_be_kept_to_the_end(make_stream: Any) -> None:
     assert {name.split(".")[1][0] for name, _ in method.branch.named_parameters()} == {"1"}
 
 
+@pytest.mark.slow
 def test_the_branch_goes_into_the_weights(make_stream: Any) -> None:
     method = InfLoRA(rank=3)
     stream = make_stream(method, loss="local", epochs=2)

@@ -32,6 +32,7 @@ def test_the_penalty_is_the_similarity_times_the_inverse_of_the_usage() -> None:
     assert method._choose(cosines, training=True)[:, 0].tolist() == [2, 2]  # what was never used comes first
 
 
+@pytest.mark.slow
 def test_without_the_penalty_it_is_l2p_to_the_bit(make_stream: Any, scenario: Scenario) -> None:
     two = scenario.first(2)
     mine = make_stream(L2M(**SMALL, alpha=2.0, similarity=0.1, diversify=False), on=two, loss="local")

@@ -79,6 +79,7 @@ def test_a_class_without_a_near_one_keeps_the_frozen_text(make_clip: MakeStream,
     torch.testing.assert_close(plugin._prototypes[2:], frozen[2:], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_old_experts_never_change_and_the_hub_grows_evenly(
     make_clip: MakeStream, scenario: Scenario, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def test_the_order_of_experts_does_not_matter() -> None:
     torch.testing.assert_close(other(TOKENS), part(TOKENS))
 
 
+@pytest.mark.slow
 def test_experts_learn_and_their_routers_move(make_stream: Any) -> None:
     stream = make_stream(MoELoRA(rank=4, experts=2), loss="local", epochs=2)
     learner = stream.learner

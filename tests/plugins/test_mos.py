@@ -83,6 +83,7 @@ def test_kept_adapters_are_the_same_bits_after_evaluation_and_later_tasks(learne
     assert stream.matrix.counts().of("class_incremental").accuracy[-1].mean() > 0.75
 
 
+@pytest.mark.slow
 def test_the_codes_passes_end_in_the_mean_of_the_earlier_adapters(make_stream: Any) -> None:
     """Two blocks: a step merges three times; the copies that answer are means of what the tasks before had trained."""
     plugin = Watched(merge="code")

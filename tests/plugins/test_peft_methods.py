@@ -143,6 +143,7 @@ def test_local_cross_entropy_leaves_old_heads_alone(make_stream: Any) -> None:
     assert torch.equal(first[1], first[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pet", KINDS)
 def test_s_pet_gives_each_image_the_module_of_the_nearest_centroid(
     pet: Any, make_stream: Any, scenario: Scenario

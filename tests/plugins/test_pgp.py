@@ -85,6 +85,7 @@ def test_without_the_projection_it_would_move_inside_too(make_stream: Any, scena
     assert min(look.shares.values()) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["prompt", "dual_prompt"])
 def test_empty_spaces_change_no_bit(name: str, make_stream: Any, scenario: Scenario) -> None:
     streams = [

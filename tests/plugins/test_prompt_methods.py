@@ -222,6 +222,7 @@ def test_l2p_turns_later_tasks_to_other_entries_where_asked_to() -> None:
     assert turned._choose(cosines, training=False).tolist() == [[0], [0]]
 
 
+@pytest.mark.slow
 def test_l2p_counts_what_each_task_chooses(make_stream: Any, scenario: Scenario) -> None:
     plugin = L2P(size=2, pool=8, top_k=1, diversify=True)
     stream = make_stream(plugin, Replay(capacity=10), epochs=2, loss="local")
@@ -242,6 +243,7 @@ def test_l2p_counts_what_each_task_chooses(make_stream: Any, scenario: Scenario)
     assert second - first
 
 
+@pytest.mark.slow
 def test_l2p_stands_beside_what_asks_for_features_by_another_way(make_stream: Any) -> None:
     stream = make_stream(L2P("lora", blocks="all", **POOL), ICaRL(capacity=18))
     stream.run()

@@ -87,6 +87,7 @@ def test_the_loss_is_that_of_the_paper(make_clip: MakeStream, scenario: Scenario
     torch.testing.assert_close(loss, expected + 0.7 * torch.cat(terms).mean(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_learns_on_kept_features_and_resumes(make_clip: MakeStream, scenario: Scenario, tmp_path: Path) -> None:
     whole = make_clip(RAPF(), epochs=2)
     before = {name: value.detach().clone() for name, value in whole.learner.backbone.named_parameters()}

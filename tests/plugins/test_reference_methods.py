@@ -244,6 +244,7 @@ def test_ewc_running_fisher_decays(make_stream: Any, scenario: Scenario) -> None
     assert fishers[1.0] > fishers[0.0] > 0
 
 
+@pytest.mark.slow
 def test_ewc_keeps_what_it_knows_of_parameters_that_rest_and_counts_its_own_samples(make_stream: Any) -> None:
     ewc, name = EWC(samples=8, penalty=0.0), f"backbone.{FC1}"
     found: list[torch.Tensor] = []

@@ -203,6 +203,7 @@ def test_as_many_as_the_batch_has_are_as_many_as_are_its_own(name: str, first: b
     assert all(whole == 2 * own + 17 for own, whole in sizes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offer", ["first_epoch", "every_epoch"])
 def test_exemplars_among_the_images_of_a_task_are_not_offered_as_new(
     offer: Any, make_stream: Any, scenario: Scenario, monkeypatch: pytest.MonkeyPatch

@@ -58,6 +58,7 @@ class Look(Plugin):
         return answer
 
 
+@pytest.mark.slow
 def test_the_codes_magnitudes_begin_anew_with_each_task(make_stream: Any) -> None:
     method = SDLoRA(rank=3)
     look = Look(method)

@@ -61,6 +61,7 @@ class Finished(NCM):
     """Stands in until the plugin under test takes its place."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ridge", [1.0, 1e-8])
 def test_more_projections_than_images_are_borne_as_in_exact_arithmetic(
     ridge: float, make_stream: Any, monkeypatch: Any
@@ -225,6 +226,7 @@ def test_fecam_with_a_common_covariance_is_the_papers(gammas: Any, make_stream: 
     assert plugin.stored_bytes() == {"statistics": 6 * (8 * width + 4) + 8 * width**2}
 
 
+@pytest.mark.slow
 def test_fecam_pools_a_class_that_a_blurry_stream_brings_in_parts(make_stream: Any) -> None:
     scenario = dataclasses.replace(domains_of_digits(), kind="blurry")
     answers = []
@@ -265,6 +267,7 @@ def test_a_class_whose_images_have_not_come_is_never_answered(
     assert stream.matrix.counts().of("class_incremental").accuracy[-1].mean() > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ncm", "fecam", "lda", "ranpac", "aper"])
 def test_an_image_that_comes_again_does_not_count_again(
     method: str, make_stream: Any, scenario: Scenario, tmp_path: Any

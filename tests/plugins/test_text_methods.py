@@ -27,6 +27,7 @@ def make_clip(scenario: Scenario) -> MakeStream:
     return partial(clip_stream, scenario)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "towers"), [("lora", "both"), ("adapter", "text"), ("prompt", "both")])
 def test_modules_are_trained_in_the_chosen_towers(
     kind: Any, towers: Any, make_clip: MakeStream, tmp_path: Path, scenario: Scenario

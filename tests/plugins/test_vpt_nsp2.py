@@ -95,6 +95,7 @@ class Features(Plugin):
         self.prompts.append(learner.parameters_of("prompts")["plugin_modules.VPTNSP2_prompts.tokens"].detach().clone())
 
 
+@pytest.mark.slow
 def test_features_of_earlier_images_stay_in_a_full_null_space(make_stream: Any, scenario: Scenario) -> None:
     changes = []
     for eta in (1.0, 0.0):
@@ -105,6 +106,7 @@ def test_features_of_earlier_images_stay_in_a_full_null_space(make_stream: Any, 
     assert changes[0] < 1e-4 < 1e-2 < changes[1], changes
 
 
+@pytest.mark.slow
 def test_without_projections_it_is_plain_prompts_to_the_bit(make_stream: Any, scenario: Scenario) -> None:
     method = VPTNSP2(eta=0.0, norm_loss=0.0, temperature=1.0)
 

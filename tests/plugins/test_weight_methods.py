@@ -181,6 +181,7 @@ def test_momentum_goes_on_following_what_rests_in_a_task(make_stream: Any) -> No
     assert halves[0] < halves[2]
 
 
+@pytest.mark.slow
 def test_momentum_without_decay_is_fine_tuning(make_stream: Any) -> None:
     plain, fast = make_stream(Finetune()), make_stream(Momentum(tau=0.0))
     plain.run()
@@ -188,6 +189,7 @@ def test_momentum_without_decay_is_fine_tuning(make_stream: Any) -> None:
     assert plain.matrix.counts() == fast.matrix.counts()
 
 
+@pytest.mark.slow
 def test_momentum_follows_the_equation_and_does_not_disturb_training(make_stream: Any) -> None:
     name, steps, fast_ends = "model.blocks.0.mlp.fc1.bias", [], []
 

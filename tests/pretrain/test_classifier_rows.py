@@ -34,6 +34,7 @@ def state() -> dict[str, Tensor]:
     return {"head.weight": torch.randn(1000, 192, generator=torch.Generator().manual_seed(1))}
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_the_kept_classes(backbone: ClipBackbone, state: dict[str, Tensor]) -> None:
     rows = ClassifierRows(backbone, state, ClassifierSpec(), {"n01440764"}).rows  # tench, the first class
     assert rows.shape == (999, 192)

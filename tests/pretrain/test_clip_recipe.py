@@ -47,6 +47,7 @@ def test_a_recipe_end_to_end(root: Path, lock: bool) -> None:
         assert again["accuracy"] > 0.8  # three colors
 
 
+@pytest.mark.slow
 def test_a_missed_target_writes_nothing(root: Path) -> None:
     with pytest.raises(UserError, match="below its target of 1"):
         pretrain_clip(recipe(target=1.0, epochs=1, lr=1e-9), root, root / "out", quiet)

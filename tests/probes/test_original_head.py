@@ -21,6 +21,7 @@ from clsuite.probes.probes import make_probes
 from clsuite.probes.spec import HeadProbe
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "training"), [("deit_tiny_distilled_patch16_224", True), ("deit_tiny_patch16_224", False)]
 )

@@ -37,6 +37,7 @@ def count_plainly(predictions: dict[str, Any], protocol: str) -> list[list[int]]
     return counts
 
 
+@pytest.mark.slow
 @given(predictions())
 def test_rescoring_counts_right_answers(predictions: dict[str, Any]) -> None:
     counts = rescore(predictions)

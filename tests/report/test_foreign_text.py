@@ -44,6 +44,7 @@ def test_tables(name: str, records: list[RunRecord]) -> None:
     assert "\\input" not in made["latex"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, len(NAMES), AT_ONCE))
 def test_plots(first: int, records: list[RunRecord], tmp_path: Path) -> None:
     evil, path = {name: named(records, name) for name in NAMES[first : first + AT_ONCE]}, tmp_path / "a.svg"

@@ -59,6 +59,7 @@ def test_a_record_with_exposed_classes_has_their_column(records: list[RunRecord]
     assert "exposed" not in json.loads((tmp_path / "plain.json").read_text())["within_task"]["tasks"][0]
 
 
+@pytest.mark.slow
 def test_columns_are_there_where_a_record_has_curves(records: list[RunRecord], tmp_path: Path) -> None:
     assert set(columns_of(records)) == set(COLUMNS)
     assert within_task_table(summarize(records)) is None

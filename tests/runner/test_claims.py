@@ -155,6 +155,7 @@ def test_of_many_takers_one_wins(record: Path, ours: Claims) -> None:
             assert files(record) == []
 
 
+@pytest.mark.slow
 def test_takers_and_givers_at_once_never_share_a_run(record: Path) -> None:
     """Eight threads take and give back without a pause; no two have the run at the same time."""
     record.parent.mkdir()

@@ -281,6 +281,7 @@ def test_folders_below_others_are_those_of_the_shipped_benchmark() -> None:
         assert dataset.parts[2].path == place
 
 
+@pytest.mark.slow
 def test_the_published_source_of_a_method_goes_with_its_row(
     saved: Path, sent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

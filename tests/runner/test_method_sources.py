@@ -113,6 +113,7 @@ def test_an_empty_grid_is_refused() -> None:
         expand_grid("m", MethodSpec.model_validate("m(a=[])"), True)
 
 
+@pytest.mark.slow
 def test_bench_runs_a_file(folder: Path) -> None:
     given = ["bench", "tiny.yaml", "--limit-tasks", "1", "--jobs", "1", "--device", "cpu"]
     assert main([*given, "--methods", "./my_method.py(alpha=0.3)"]) == 0

@@ -47,6 +47,7 @@ def asks_for(spec: BenchmarkSpec, folder: Path, options: BenchOptions) -> list[A
     return [shared, each]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BENCHMARKS)
 @pytest.mark.parametrize("given", SETTINGS)
 def test_a_printed_benchmark_asks_for_the_same(name: str, given: str, tmp_path: Path) -> None:

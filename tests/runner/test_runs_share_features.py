@@ -70,6 +70,7 @@ def test_the_second_run_takes_what_the_first_has_computed(tmp_path: Path, cache:
     assert cost_problem(second) == cost_problem(first) == ""
 
 
+@pytest.mark.slow
 def test_another_method_takes_them_too(tmp_path: Path) -> None:
     done(planned(tmp_path, "ncm"))
     taken = done(planned(tmp_path, "linear_probe")).features
@@ -77,6 +78,7 @@ def test_another_method_takes_them_too(tmp_path: Path) -> None:
     assert taken.images == ROW_BEFORE + 48
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["option", "variable"])
 def test_switched_off_nothing_is_taken_or_kept(
     way: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch

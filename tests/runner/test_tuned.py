@@ -100,6 +100,7 @@ def test_a_printed_benchmark_says_nothing_of_searches_that_the_call_overrides(tm
     assert load_benchmark(str(tmp_path / "copy.yaml"))[0].tuned == spec.tuned[:1]
 
 
+@pytest.mark.slow
 def test_what_is_searched_in_shipped_benchmarks_is_a_setting() -> None:
     for name in shipped_benchmarks():
         spec, _ = load_benchmark(name)

@@ -125,6 +125,7 @@ SHAPES: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 def test_another_process_builds_the_same_streams() -> None:
     here = [build_scenario(make_table(), ScenarioSpec.model_validate(shape), 3).fingerprint for shape in SHAPES]
     code = ELSEWHERE.format(folder=str(Path(__file__).parent))

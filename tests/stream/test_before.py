@@ -74,6 +74,7 @@ def test_a_probe_at_the_ends_leaves_dashes_between(make_stream: Any, scenario: S
     assert [value is None for value in values] == [False, True, True, False]
 
 
+@pytest.mark.slow
 def test_reading_before_the_stream_changes_no_training(make_stream: Any, scenario: Scenario) -> None:
     with_probe = make_stream(SAFT(), on=scenario.first(2), loss="local")
     with_probe.probes = ProbeRecorder([Sum(scenario)])

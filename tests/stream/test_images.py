@@ -106,6 +106,7 @@ def test_features_that_were_kept_are_forgotten_when_it_changes(make_stream: Any)
     assert dims.shapes == {4}
 
 
+@pytest.mark.slow
 def test_the_network_is_known_to_be_another_one_and_is_plain_before_the_stream(make_stream: Any) -> None:
     stream, plain = make_stream(Dims()), make_stream(Finetune())
     structure_sha256(stream.learner.backbone)

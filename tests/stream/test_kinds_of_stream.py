@@ -140,6 +140,7 @@ class _Batches(Plugin):
         return batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["online", "blurry"])
 def test_each_batch_is_taken_several_times_in_a_row_and_never_again(kind: str, make_stream: Any) -> None:
     spec = ScenarioSpec.model_validate({"kind": kind, **KINDS[kind], "repeats": 3})

@@ -96,6 +96,7 @@ def test_features_come_near_the_means_and_the_base_trains_what_it_trained(base: 
     assert any(not torch.equal(value, end[name]) for name, value in start.items())
 
 
+@pytest.mark.slow
 def test_known_features_are_of_the_network_as_it_is_then(make_stream: Any) -> None:
     """A frozen learner looks features up: after the phase those of earlier tasks are of the moved network too."""
 

@@ -70,6 +70,7 @@ class Rounds(Plugin):
         return dataclasses.replace(plan, rounds=self.rounds)
 
 
+@pytest.mark.slow
 def test_two_that_decide_the_same_differently_are_refused(make_stream: Any) -> None:
     with pytest.raises(UserError, match="Rounds and Rounds cannot be combined: both decide the rounds"):
         make_stream(Rounds(2), Rounds(3)).run()

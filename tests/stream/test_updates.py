@@ -58,6 +58,7 @@ class Projects(Plugin):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clip", [None, 0.1])
 def test_a_projection_holds_after_adamw_with_weight_decay(clip: float | None, make_stream: Any) -> None:
     overlaps = {}

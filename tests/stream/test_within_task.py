@@ -65,6 +65,7 @@ def methods() -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", methods())
 def test_training_never_notices(name: str, make_stream: Any) -> None:
     options = {"augment": "crop_flip"} if "noisy" in name else {}
@@ -85,6 +86,7 @@ def test_training_never_notices(name: str, make_stream: Any) -> None:
             assert False in first.modes
 
 
+@pytest.mark.slow
 def test_what_the_curve_holds(make_stream: Any) -> None:
     stream = watched(make_stream(Finetune()), every=3, samples=15)
     stream.run()
@@ -101,6 +103,7 @@ def test_what_the_curve_holds(make_stream: Any) -> None:
     assert entry.of("class_incremental").accuracy(2)[-1].mean() == pytest.approx(whole[-1].mean(), abs=0.2)
 
 
+@pytest.mark.slow
 def test_all_images_give_the_matrix(make_stream: Any) -> None:
     stream = watched(make_stream(Finetune()), every=2, samples=10**6)
     stream.run()

@@ -58,6 +58,7 @@ def of(rows: list[Row], kind: str) -> list[Row]:
     return [row for row in rows if row.kind == kind]
 
 
+@pytest.mark.slow
 def test_steps_and_evaluations_are_those_of_the_run_which_does_not_notice(make_stream: Any, tmp_path: Path) -> None:
     plain, stream = (make_stream(Logs(), epochs=2, schedule="cosine") for _ in range(2))
     plain.run()

@@ -145,6 +145,7 @@ def test_a_tracker_that_fails_is_told_once_and_left_to_a_later_call(
     assert not journal.exists()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_costs_no_other_tracker_a_row(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
