@@ -170,13 +170,13 @@ def _effects(source: PluginSource, given: Mapping[str, Any]) -> frozenset[str]:
     """The declared effects of a plugin, and those that follow from its hooks and memory."""
     at_the_end, memory = "on_task_end" in source.hooks, {*source.traits.memory}
     found = {
-        "swaps weights": source.hooks >= TEMPORARY_WEIGHTS,
         "reads weights": at_the_end and bool(memory & {*OF_WEIGHTS}),
         "keeps statistics": at_the_end and bool(memory & {*OF_FEATURES}),
         "chooses images": "select_indices" in source.hooks and "counts images" not in source.traits.effects,
         "herds": given.get("buffer", source.traits.buffer) == "herding",
     }
-    return frozenset({*source.traits.effects, *(effect for effect, present in found.items() if present)})
+    derived = (effect for effect, present in found.items() if present)
+    return frozenset({*source.traits.effects, *derived, *_swapping(source)})
 
 
 def _reason_to_precede(first: frozenset[str], second: frozenset[str]) -> str:
@@ -207,8 +207,12 @@ def _offered(source: PluginSource) -> set[str]:
     """
     frozen = {"freezes_backbone"} if source.traits.freezes_backbone else set()
     loss = {"loss"} if "classification" in source.hooks else set()
-    swaps = {"swaps weights"} if source.hooks >= TEMPORARY_WEIGHTS else set()
-    return {*source.traits.memory, *source.traits.effects, *source.hooks, *frozen, *loss, *swaps}
+    return {*source.traits.memory, *source.traits.effects, *source.hooks, *frozen, *loss, *_swapping(source)}
+
+
+def _swapping(source: PluginSource) -> set[str]:
+    """The effect of a plugin that puts other weights in place for the evaluation, if it is one."""
+    return {"swaps weights"} if source.hooks >= TEMPORARY_WEIGHTS else set()
 
 
 def _beside_frozen(traits: Traits) -> Mapping[str, str]:
