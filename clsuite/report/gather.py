@@ -124,15 +124,16 @@ def method_below(runs: Path, method: str) -> Gathered:
     Args:
         runs: The folder.
         method: Its name in tables; arguments and ``.py`` may be omitted if the name is still unique, so that ``er_ace``
-            finds ``er_ace.py(capacity=50)``.
+            finds ``er_ace.py(capacity=50)``, and blanks and quotation marks be written otherwise: ``pet(kind=lora)``.
 
     Raises:
         UserError: As `one_method`, and if there is no such method.
     """
     found = gather([runs])
     names = {record.method for record in found.records.values()}
-    called = {name for name in names if _bare(name) == method}
-    wanted = method if method in names or len(called) != 1 else called.pop()
+    alike = [name for name in names if _spelled(name) == _spelled(method)]
+    called = alike or [name for name in names if _bare(name) == method]
+    wanted = method if method in names or len(called) != 1 else called[0]
     chosen = {path: record for path, record in found.records.items() if record.method == wanted}
     if not chosen:
         raise did_you_mean(f"method below '{runs}':", method, names)
@@ -142,6 +143,11 @@ def method_below(runs: Path, method: str) -> Gathered:
 def _bare(name: str) -> str:
     """A method's name without arguments, or without the extension of a file."""
     return re.sub(r"\(.*\)$", "", name).removesuffix(".py")
+
+
+def _spelled(name: str) -> str:
+    """A method's name as far as it tells methods apart: quotation marks and blanks are a matter of taste."""
+    return re.sub(r"[\s'\"]", "", name)
 
 
 def _single(found: Gathered, where: str) -> Gathered:

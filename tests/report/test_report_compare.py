@@ -324,3 +324,12 @@ def test_a_method_is_found_without_its_arguments_where_that_names_one(records: l
     assert {record.method for record in found} == {"er_ace.py(capacity=50)"}
     with pytest.raises(UserError, match=r"'replay'\. Did you mean 'replay\(capacity=50\)' or 'replay\(capacity=90\)'"):
         method_below(tmp_path, "replay")
+
+
+def test_a_method_is_found_however_its_blanks_and_quotation_marks_are(records: list[RunRecord], tmp_path: Path) -> None:
+    names = {"replay": "pet(kind='lora', size=1)", "finetune": "pet(kind='lora', size=64)", "joint": "pet"}
+    for number, record in enumerate(records):
+        write_record(record.model_copy(update={"method": names[record.method]}), tmp_path / f"seed{number}.json")
+    for written in ("pet(kind=lora,size=64)", 'pet(kind="lora", size=64)', "pet(kind='lora', size=64)"):
+        assert {record.method for record in method_below(tmp_path, written).records.values()} == {names["finetune"]}
+    assert {record.method for record in method_below(tmp_path, "pet").records.values()} == {"pet"}
