@@ -18,10 +18,9 @@ from clsuite.plugin.helpers import ClassGaussians, ClassTexts, clip_of, full_pre
 class MoDER(Plugin):
     """Trains an expert of the text tower for each class, and composes experts of similar classes for unseen ones.
 
-    Panariello et al., "Modular embedding recomposition for incremental learning" (BMVC 2025). Known here is its
-    abstract: textual experts, one for each seen class, are kept in a hub; for an unseen class, retrieved experts are
-    composed to a refined prototype. **All that follows is ours**, after the same laboratory's generative replay of
-    features for CLIP (CGIL):
+    Panariello et al., "Modular embedding recomposition for incremental learning" (BMVC 2025). Its abstract: a hub of
+    textual experts, one for each seen class; for an unseen class, retrieved experts are composed to a prototype.
+    **All that follows is ours**, after the same laboratory's generative replay of features for CLIP (CGIL):
 
     * An expert is a LoRA of one class in the text tower. Both towers are frozen. At a task's end the experts of its new
       classes are trained on frozen image features: for each class the logistic loss of ``scale * (cosine - middle)``,

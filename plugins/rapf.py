@@ -27,20 +27,18 @@ class RAPF(Plugin):
     Huang et al., "Class-incremental learning with CLIP: adaptive representation adjustment and parameter fusion" (ECCV
     2024), as in the authors' code. The logits are scaled cosines of mapped image features to text features.
 
-    * Mean and covariance of the frozen features of each class are kept; an image that occurs again does not count
-      again. In later tasks, features drawn from some old classes join each batch, and the cross-entropy is over all
-      seen classes.
+    * Mean and covariance of each class's frozen features are kept; an image that comes again does not count again. In
+      later tasks, features drawn from some old classes join each batch; the cross-entropy is over all seen classes.
     * An old and a new class whose text features are nearer than `radius` are a hard pair. For features drawn from the
       old class of each pair, a hinge keeps the cosine to their own text above that to the new class's.
     * After each later task the map is fused: in the basis of the left singular vectors of the old map, entries of the
       new map are taken by how much they changed, relative to the largest change, plus `fuse_bias`, at most entirely;
       for the rest the old entries stay.
 
-    The map begins with random values, without a skip connection: zero-shot accuracy is gone with the first task. Images
-    are encoded once where they are not augmented.
-
-    The traits set what the authors train with: Adam with a rate of 1e-3 without weight decay, times 0.1 at epochs 4
-    and 10 of 15, and 100 images in a batch (64 on ImageNet-R, 32 on CUB), with the template "a good photo of a {}.".
+    The map begins with random values, without a skip connection: zero-shot accuracy is gone with the first task.
+    Images that are not augmented are encoded once. The traits set what the authors train with: Adam with a rate of 1e-3
+    without weight decay, times 0.1 at epochs 4 and 10 of 15, and 100 images in a batch (64 on ImageNet-R, 32 on CUB),
+    with the template "a good photo of a {}.".
 
     Args:
         radius: Largest distance of the text features of a hard pair (authors: 0.55 on CIFAR-100, else 0.65).

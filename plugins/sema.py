@@ -14,8 +14,7 @@ from clsuite.plugin.helpers import refuse_unscaled
 class SEMA(Plugin):
     """Adds adapters to the last blocks where a task's images are new to those that are there, and mixes all of them.
 
-    Wang et al., "Self-expansion of pre-trained models with mixture of adapters for continual learning" (CVPR 2025). No
-    exemplars are kept.
+    Wang et al., "Self-expansion of pre-trained models with mixture of adapters for continual learning" (CVPR 2025).
 
     * Every block has an adapter beside its MLP. In the last quarter of the blocks there can be several: routers mix
       them by the softmax of a linear function of an image's mean token. Each of these has a descriptor, a linear
@@ -25,15 +24,12 @@ class SEMA(Plugin):
       how many deviations an error is off is taken for each descriptor. If the least exceeds the threshold, the block
       gets another adapter with a router and a descriptor. Adapter, router and head are trained on the whole task, then
       the descriptor; both are frozen, and the look goes on. A block grows once in a task at most. When something was
-      added, all batches are looked at again. Then the benchmark's training trains the head.
-    * One pass and one head answer. The cross-entropy is of the task's classes alone.
+      added, all batches are looked at again. Then the benchmark's training trains the head, by the task's classes.
 
     The authors' code trains the head alone only where nothing was added. Its descriptors remember errors of the passes
-    that train adapters too, where a task has few images. As in the code, adapters' outputs are not scaled, and weight
-    decay moves the head's older parts.
-
-    The traits set what the authors train with: SGD with momentum 0.9, a rate of 0.005 and a weight decay of 5e-4, as a
-    cosine. Epochs and batch size are the benchmark's (authors: 5 epochs on CIFAR-100, 20 on ImageNet-R, 32 images).
+    that train adapters too, where a task has few images. As there, adapters' outputs are not scaled, and weight decay
+    moves the head's older parts. The traits set what the authors train with; epochs and batch size are the benchmark's
+    (authors: 5 epochs on CIFAR-100, 20 on ImageNet-R, 32 images).
 
     Args:
         size: Hidden units of an adapter (authors: 16).

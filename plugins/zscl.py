@@ -31,30 +31,27 @@ class ZSCL(Plugin):
     """Fine-tunes both towers of a CLIP, and distills the original one on reference images and texts.
 
     Zheng et al., "Preventing zero-shot transfer degradation in continual learning of vision-language models" (ICCV
-    2023), as in the authors' code. With scaled cosines of reference images to reference texts, the loss is
+    2023), as in the authors' code: with scaled cosines of reference images to reference texts, the loss is
 
         cross-entropy + kd_image * KD(images) + kd_text * KD(texts) + l2 * sum (theta - theta_task)^2
 
     * KD(images) is T^2 times the cross-entropy of the student's softmax over the texts with the teacher's, mean over
-      images; KD(texts) is the same over the images of the batch, mean over texts (equations 2 and 3). Both compare with
-      the teacher's text features, which do not change: neither term reaches the text tower.
-    * theta_task are the weights at the task's start; the sum is over all trained entries, not halved (equation 4).
-    * Every `ensemble_every` steps, from the first one on, the weights enter a running mean that begins with theta_task
-      (equation 5). The mean is evaluated, and the next task starts from it.
+      images; KD(texts) swaps the two (equations 2, 3). Both take the teacher's text features: no text tower gets them.
+    * theta_task are the trained weights at the task's start; the sum is not halved (equation 4).
+    * From the first step on, every `ensemble_every` steps, the weights enter a running mean that begins with theta_task
+      (equation 5). The mean is evaluated, and the next task starts from it. The logit scale is frozen.
 
-    The logit scale is frozen. The authors' references are ImageNet's training images and Conceptual Captions; here they
-    are a folder of images, not augmented, and prompts of its classes or a file of texts. Without it the task gives
-    both: with ``teacher: previous``, ``l2: 0`` and ``ensemble_every: 0`` this is the authors' LwF, with ``texts:
-    random`` their LwF-VR. They train for 1000 steps on MTIL, on Aircraft and MNIST with a rate of 5e-5. Their class-
-    incremental runs have ``kd_image: 5, kd_text: 5, ensemble_every: 10``, a rate near 7e-6 and a warm-up of 30.
+    The authors' references are ImageNet and Conceptual Captions; here a folder of images, not augmented, and prompts of
+    its classes or a file of texts, or the task's own. With ``teacher: previous``, ``l2: 0``, ``ensemble_every: 0`` this
+    is their LwF, with ``texts: random`` LwF-VR. They train 1000 steps on MTIL (rate of 5e-5 on Aircraft and MNIST); in
+    class-incremental runs ``kd_image: 5, kd_text: 5, ensemble_every: 10``, a rate near 7e-6 and a warm-up of 30 steps.
 
     Args:
         reference: Folder ``CLASS/*`` of reference images, absolute or below the data root; null takes the task's own.
-        names: File in that folder with lines ``CLASS<tab>name``; by default names are the folders' or WordNet's.
+        names: File in it with lines ``CLASS<tab>name``; by default names are the folders' or WordNet's.
         images_per_class: Largest number of images of each class of the folder.
         fingerprint: The beginning of the hash that the folder's images must have; a different one is reported.
-        texts: ``classes`` (the first prompt of each class of the references), ``random`` (sentences of random tokens),
-            or a file with a text in each line.
+        texts: ``classes`` (first prompt of each reference class), ``random`` (random tokens), or a file of lines.
         random_texts: Number of random sentences (authors: 1000).
         random_tokens: Number of random tokens in each (authors: 10).
         reference_batch: Reference images of a step (authors: 64).

@@ -11,7 +11,7 @@ import pytest
 
 from clsuite.cli.main import main
 
-KINDS = ("loss", "predict", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("buffer", "peft", "weights")))
+KINDS = ("loss", "predict", "buffer", "peft", "weights")
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_new_method_passes_the_check_and_its_own_test(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["loss", *(pytest.param(kind, marks=pytest.mark.nightly) for kind in KINDS[1:])])
 def test_a_new_method_runs_as_written(kind: str, folder: Path) -> None:
     name = f"my_{kind}"
     assert main(["new", name, "--kind", kind]) == 0

@@ -35,19 +35,26 @@ WAITING = {
     "vpt_nsp2": "has its projections in main memory",
 }
 """Methods whose own steps wait for the device, and for what."""
+FEW = ("coda_prompt", "der", "ewc", "finetune", "hide", "l2p", "lwf", "pet", "ranpac", "replay", "sema", "slca")
+"""Methods that continuous integration learns on a device; the others are nightly."""
+REGISTERED = [name if name in FEW else pytest.param(name, marks=pytest.mark.nightly) for name in sorted(catalog())]
+MISTAKES = ("OnCpuInLoss", "OnCpuInPredict", "WaitsInLoss")
+CASES = ("augmented", "every_hook", "on_cpu", "options", "read_ahead", "resumed", "within_tasks", "zero_shot_head")
 
 
 @pytest.fixture(scope="module")
-def seen() -> dict[str, dict[str, Any]]:
-    """What a process of its own saw: see ``learn_on_device.py``."""
-    command = [sys.executable, str(HERE / "learn_on_device.py")]
+def seen(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
+    """What a process of its own saw of the methods that are asked for: see ``learn_on_device.py``."""
+    here = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    asked = {item.callspec.params["name"] for item in here if "name" in item.callspec.params}
+    command = [sys.executable, str(HERE / "learn_on_device.py"), *sorted(asked), *MISTAKES, *CASES]
     path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(command, capture_output=True, text=True, timeout=1700, env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 0, done.stderr[-3000:]
     return {case.pop("name"): case for case in map(json.loads, done.stdout.splitlines())}
 
 
-@pytest.mark.parametrize("name", sorted(catalog()))
+@pytest.mark.parametrize("name", REGISTERED)
 def test_registered_methods_learn_on_a_device(seen: dict[str, dict[str, Any]], name: str) -> None:
     assert seen[name].get("error") is None
     assert seen[name]["devices"] in (["simulated:0"], [])

@@ -315,9 +315,9 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """Arguments of the plugin and of the plain loop that leave less to chance than those of the curves."""
 
 
-QUICK = ("lora", "lae", "lwf", "acl")
-"""Families that take few steps; continuous integration has the others too."""
-FAMILIES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PAIRS]
+LONG = ("cl_lora", "coda_prompt", "cofima", "der++", "fpf", "hide", "l2p", "mos", "s_prompts", "sema", "tuna")
+"""Families that take many steps: continuous integration has the others alone."""
+FAMILIES = [pytest.param(name, marks=pytest.mark.nightly) if name in LONG else name for name in PAIRS]
 
 
 @pytest.mark.slow

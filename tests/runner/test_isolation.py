@@ -447,11 +447,11 @@ def _heeding() -> None:
 @pytest.mark.parametrize(
     ("number", "group", "status"),
     [
-        (signal.SIGTERM, True, 143),
         (signal.SIGTERM, False, 143),
-        (signal.SIGHUP, True, 129),
         (signal.SIGINT, True, 130),
-        (signal.SIGUSR1, True, 138),
+        pytest.param(signal.SIGTERM, True, 143, marks=pytest.mark.nightly),
+        pytest.param(signal.SIGHUP, True, 129, marks=pytest.mark.nightly),
+        pytest.param(signal.SIGUSR1, True, 138, marks=pytest.mark.nightly),
     ],
 )
 def test_a_signal_interrupts_and_the_run_goes_on_where_it_stopped(

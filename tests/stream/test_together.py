@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parent / "learn_together.py"
 QUICK = ("finetune", "replay", "ncm", "finetune:accumulate")
 OTHERS = ("pet", "lwf", "der", "lwf+replay", "contrast", "every_hook+replay", "every_hook:accumulate")
-METHODS = (*QUICK, *OTHERS)
+METHODS = (*QUICK, *(pytest.param(method, marks=pytest.mark.nightly) for method in OTHERS))
 REFUSED = ("finetune:resnet", "own_draws")
 Seen = dict[str, dict[str, dict[str, Any]]]
 """What one process saw (``alone``), and what each of two saw (``first``, ``second``), by method."""
