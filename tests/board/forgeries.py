@@ -71,9 +71,9 @@ def more_right(run: Run) -> None:
 @kept("counts")
 def fewer_tested(run: Run) -> None:
     counts = run.content["counts"]
-    rows = [*counts["class_incremental"], *counts["task_aware"]]
-    part = next(part for part, n in enumerate(counts["n"]) if max(row[part] for row in rows) < n)
-    counts["n"][part] -= 1
+    counts["n"][0] -= 1
+    for row in (*counts["class_incremental"], *counts["task_aware"]):
+        row[0] = min(row[0], counts["n"][0])
 
 
 @kept("counts", "states")
