@@ -50,6 +50,7 @@ class SPU(SparseTuning):
             "all data": "joint training goes back to the pre-trained weights at each task",
             "tunes between steps": "spu puts weights back after each step, and with them what was tuned between steps",
             "masks": "both choose the weights that are trained",
+            "freezes for a task": "spu trains one layer of each block, of which another freezing may leave nothing",
             "trains other networks": "pairs are those of the images and texts of one network",
         },
         paper="Zhang, CVPR 2024 (SPU)",

@@ -52,6 +52,15 @@ LOCAL = {
 """Plugins whose papers train with the current task's cross-entropy alone."""
 
 
+LINEAR = {"wa"}
+"""Plugins that refuse a cosine head before the first task."""
+
+
+def has_cosine_head(pair: tuple[str, ...]) -> bool:
+    """Whether a plugin of the pair needs a cosine head."""
+    return any(NEEDS.get(name, {}).get("head") == "cosine" for name in pair)
+
+
 @cache
 def legal_pairs() -> list[tuple[str, str]]:
     """Pairs that composition does not refuse on class-incremental streams, in an order that it takes."""
@@ -60,6 +69,8 @@ def legal_pairs() -> list[tuple[str, str]]:
 
 
 def is_legal(pair: tuple[str, ...]) -> bool:
+    if LINEAR & {*pair} and has_cosine_head(pair):
+        return False
     try:
         check_method([(name, source_of(name)) for name in pair], "class_incremental")
     except UserError:
@@ -75,11 +86,14 @@ def two_tasks(scenario: Scenario) -> Scenario:
 
 
 def plugins_of(pair: tuple[str, ...]) -> list[Any]:
-    """The plugins of a pair, small; beside a frozen backbone only the head is left to tune."""
+    """The plugins of a pair, small; beside frozen normalizations only the head is left to tune."""
     traits = [source_of(name).traits for name in pair]
-    frozen = any("modules" in trait.memory or trait.freezes_backbone for trait in traits)
-    tuned = {"modules": "head"} if frozen else {}
-    given = {name: {**SMALL.get(name, {}), **(tuned if name in ("fpf", "kfpf") else {})} for name in pair}
+    frozen = "spu" in pair or any("modules" in trait.memory or trait.freezes_backbone for trait in traits)
+    given = {name: dict(SMALL.get(name, {})) for name in pair}
+    for name in {"fpf", "kfpf"} & {*pair} if frozen else ():
+        given[name]["modules"] = "head"
+    if "gss" in pair and has_cosine_head(pair):
+        given["gss"]["gradients"] = "all"
     return [load_class(catalog()[name])(**given[name]) for name in pair]
 
 

@@ -62,6 +62,7 @@ def test_our_own_that_go_together(names: tuple[str, ...]) -> None:
         (("wa", "backdoor"), "'wa' and 'backdoor' cannot be combined: there is one old model to distill"),
         (("backdoor", "er_aml"), "'er_aml' and 'backdoor' cannot be combined: .* by the features of one network"),
         (("backdoor", "spu"), "'spu' and 'backdoor' cannot be combined: pairs are those of .* one network"),
+        (("hft", "spu"), "'spu' and 'hft' cannot be combined: .* of which another freezing may leave nothing"),
         (("wa", "momentum"), "'wa' and 'momentum' cannot be combined: the head that is aligned would not be .*"),
         (("bic", "momentum"), "'bic' and 'momentum' cannot be combined: the correction would not belong to"),
         (("foster", "momentum"), "'foster' and 'momentum' cannot be combined: its two rounds train different networks"),
